@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterable, Sequence
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, Self, TypeAlias
 
 from ._native import Job, JobState
 from .errors import StorageError
@@ -308,7 +308,7 @@ class Storage(ABC):
     async def open(self) -> None:
         """Connects now rather than on first use; idempotent. What is wrong with the set-up is raised here."""
 
-    async def __aenter__(self) -> Storage:
+    async def __aenter__(self) -> Self:
         await self.open()
         return self
 
@@ -320,9 +320,9 @@ class Storage(ABC):
     ) -> None:
         await self.close()
 
-    async def _opened(self) -> Storage:
+    async def _opened(self) -> Self:
         await self.open()
         return self
 
-    def __await__(self) -> Generator[Any, None, Storage]:
+    def __await__(self) -> Generator[Any, None, Self]:
         return self._opened().__await__()
