@@ -12,7 +12,7 @@ struct Explicit {
 }
 
 /// The lock table. It is almost always small, so its order of expiry is a plain tree. A lapsed lock counts as none from its
-/// moment on, and is removed by the next take-over or by the next lock of that name.
+/// moment on; claims and new locks remove a few lapsed ones each, so that they do not pile up.
 #[derive(Debug, Default)]
 pub(crate) struct Locks {
     by_id: HashMap<Text, Explicit>,
@@ -28,8 +28,27 @@ impl Locks {
         self.by_id.get(id).filter(|lock| now < lock.expires_at).map(|lock| &lock.worker)
     }
 
+    /// When the live lock on an id ends.
+    pub(crate) fn end(&self, id: &str, now: Micros) -> Option<Micros> {
+        self.by_id.get(id).map(|lock| lock.expires_at).filter(|&end| now < end)
+    }
+
+    /// Removes that many lapsed locks at the most. They mean nothing any more; only their memory is given back.
+    pub(crate) fn tidy(&mut self, now: Micros, limit: usize) {
+        for _ in 0..limit {
+            let Some((at, id)) = self.expiry.first() else { return };
+            if now < *at {
+                return;
+            }
+            let id = id.clone();
+            self.free(&id);
+        }
+    }
+
     /// Takes the lock, in place of a lapsed one. The caller has looked whether it is free.
-    pub(crate) fn take(&mut self, id: &Text, worker: Name, expires_at: Micros) {
+    pub(crate) fn take(&mut self, id: &Text, worker: Name, now: Micros, expires_at: Micros) {
+        // Two out for one in: a store that is only locked, never claimed from, does not grow.
+        self.tidy(now, 2);
         self.free(id);
         self.by_id.insert(id.clone(), Explicit { worker, expires_at });
         self.expiry.insert((expires_at, id.clone()));
@@ -44,15 +63,6 @@ impl Locks {
             }
             None => false,
         }
-    }
-
-    /// The lock that lapses first.
-    pub(crate) fn first(&self) -> Option<(Micros, &Text)> {
-        self.expiry.first().map(|(at, id)| (*at, id))
-    }
-
-    pub(crate) fn contains(&self, id: &str) -> bool {
-        self.by_id.contains_key(id)
     }
 
     /// Whether both halves of the table hold the same locks.

@@ -64,7 +64,7 @@ impl Engine {
         match record.place {
             Place::Ready => free && !doomed && !record.kind().is_final() && may_wait,
             Place::Doomed => free && doomed,
-            Place::Parked => self.locks.contains(id) && !record.kind().is_final() && may_wait,
+            Place::Parked => !record.kind().is_final() && may_wait,
             Place::Due => matches!(record.kind(), Kind::Scheduled | Kind::AwaitingRetry),
             Place::Lapse => record.kind() == Kind::Processing,
             Place::Finished => record.kind().is_final(),
@@ -121,6 +121,7 @@ impl Engine {
         };
         check("due", &self.due, Place::Due, 0);
         check("lapse", &self.lapse, Place::Lapse, 0);
+        check("parked", &self.parked, Place::Parked, 0);
         check("crashed", &self.doomed, Place::Doomed, 0);
         for (at, kind) in FINAL.into_iter().enumerate() {
             check(kind.name(), &self.finished[at], Place::Finished, at);

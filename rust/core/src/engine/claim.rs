@@ -9,6 +9,7 @@ use crate::name::Name;
 use crate::slots::Slot;
 use crate::state::{Kind, State, clip};
 use crate::time::Micros;
+use crate::time_queue::Entry;
 
 impl Engine {
     /// Claims up to `limit` jobs of these queues (None: all) in claim order \[Q8, Q11\]. Fewer come back where their text
@@ -88,26 +89,14 @@ impl Engine {
     /// their times, `budget` at the most: no call's cost depends on the size of a wave \[Q26\].
     pub(super) fn take_over(&mut self, budget: usize) {
         let now = self.now;
+        self.locks.tidy(now, budget);
         for _ in 0..budget {
-            let due = self.due.first(&self.slots.stamps).filter(|entry| entry.time <= now);
-            let lapse = self.lapse.first(&self.slots.stamps).filter(|entry| entry.time <= now);
-            let lock = self.locks.first().filter(|&(at, _)| at <= now);
-            let first = match (due, lapse) {
-                (Some(due), Some(lapse)) => Some(if lapse.key() < due.key() { lapse } else { due }),
-                (due, lapse) => due.or(lapse),
-            };
-            if let Some((at, id)) = lock
-                && first.is_none_or(|entry| at <= entry.time)
-            {
-                let id = id.clone();
-                self.locks.free(&id);
-                self.unpark(&id);
-            } else if let Some(entry) = first {
-                self.unindex(entry.slot);
-                self.index_available(entry.slot, now);
-            } else {
-                return;
-            }
+            let stamps = &self.slots.stamps;
+            let heads = [self.due.first(stamps), self.lapse.first(stamps), self.parked.first(stamps)];
+            let first = heads.into_iter().flatten().filter(|entry| entry.time <= now).min_by_key(Entry::key);
+            let Some(entry) = first else { return };
+            self.unindex(entry.slot);
+            self.index_available(entry.slot, now);
         }
     }
 
@@ -142,10 +131,9 @@ impl Engine {
 
     /// When the next job comes due or lapses, or the next explicit lock ends.
     pub fn next_event(&mut self) -> Option<Micros> {
-        let due = self.due.first(&self.slots.stamps).map(|entry| entry.time);
-        let lapse = self.lapse.first(&self.slots.stamps).map(|entry| entry.time);
-        let lock = self.locks.first().map(|(at, _)| at);
-        [due, lapse, lock].into_iter().flatten().min()
+        let stamps = &self.slots.stamps;
+        let heads = [self.due.first(stamps), self.lapse.first(stamps), self.parked.first(stamps)];
+        heads.into_iter().flatten().map(|entry| entry.time).min()
     }
 
     /// Stored jobs of a kind.

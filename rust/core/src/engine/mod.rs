@@ -117,7 +117,7 @@ enum Place {
     Lapse,
     /// Lapsed once too often: the next claim makes it failed.
     Doomed,
-    /// It would be ready or doomed, but an explicit lock is held on its id.
+    /// It would be ready or doomed, but an explicit lock is held on its id: in order of the lock's end.
     Parked,
     /// Finished, in order of the moment.
     Finished,
@@ -187,6 +187,7 @@ pub struct Engine {
     due: TimeQueue,
     lapse: TimeQueue,
     doomed: TimeQueue,
+    parked: TimeQueue,
     finished: [TimeQueue; 3],
     locks: Locks,
 
@@ -214,6 +215,7 @@ impl Engine {
             due: TimeQueue::default(),
             lapse: TimeQueue::default(),
             doomed: TimeQueue::default(),
+            parked: TimeQueue::default(),
             finished: Default::default(),
             locks: Locks::default(),
             risen: None,
@@ -247,7 +249,9 @@ impl Engine {
         self.by_kind.iter_mut().for_each(SeqSet::clear);
         self.counts = [0; 7];
         self.ready.clear();
-        for queue in [&mut self.due, &mut self.lapse, &mut self.doomed].into_iter().chain(&mut self.finished) {
+        for queue in
+            [&mut self.due, &mut self.lapse, &mut self.doomed, &mut self.parked].into_iter().chain(&mut self.finished)
+        {
             queue.clear();
         }
         self.locks.clear();
@@ -359,8 +363,9 @@ impl Engine {
         let (queue, priority, due) = (record.queue, record.job.priority, record.due);
         let lapsed_at = record.claim.map(|claim| claim.expires_at);
         let doomed = lapsed_at.is_some() && record.job.crash_count + 1 >= self.options.max_crashes;
-        if self.locks.holder(record.job.body.id(), now).is_some() {
-            self.enter(slot, Place::Parked, due);
+        if let Some(end) = self.locks.end(record.job.body.id(), now) {
+            let entry = self.enter(slot, Place::Parked, end);
+            self.parked.push(entry, &self.slots.stamps);
         } else if doomed {
             let entry = self.enter(slot, Place::Doomed, lapsed_at.unwrap_or(due));
             self.doomed.push(entry, &self.slots.stamps);
@@ -396,7 +401,7 @@ impl Engine {
             Place::Due => self.due.forget(stamps),
             Place::Lapse => self.lapse.forget(stamps),
             Place::Doomed => self.doomed.forget(stamps),
-            Place::Parked => {}
+            Place::Parked => self.parked.forget(stamps),
             Place::Finished => {
                 if let Some(at) = final_at(record.kind()) {
                     self.finished[at].forget(stamps);
@@ -426,6 +431,7 @@ impl Engine {
         if let Some(slot) = self.find(id)
             && self.slots.get(slot).is_some_and(|record| record.place == Place::Parked)
         {
+            self.unindex(slot);
             self.index_available(slot, self.now);
         }
     }

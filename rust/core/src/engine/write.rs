@@ -174,7 +174,11 @@ impl Engine {
             record.trace = Some(Trace { token: held, version: record.job.version, kind: to });
         }
         self.set_state(slot, job.state.clone());
-        let accepted = self.slots.get(slot).map_or_else(unreachable_record, Record::accepted);
+        let mut accepted = self.slots.get(slot).map_or_else(unreachable_record, Record::accepted);
+        if held.is_none() && claim.is_none() {
+            // A lapsed claim that stays is still somebody else's: its token is not told [J11].
+            accepted.lock = None;
+        }
         if from != to && self.vanishes(to) {
             // Out of its index already: indexing it only to take it out again keeps `remove` the one way out.
             self.index(slot);
@@ -280,9 +284,12 @@ impl Engine {
         {
             return false;
         }
-        self.locks.take(id, worker.clone(), now.saturating_add(timeout));
+        self.locks.take(id, worker.clone(), now, now.saturating_add(timeout));
         if let Some(slot) = slot
-            && self.slots.get(slot).is_some_and(|record| matches!(record.place, Place::Ready | Place::Doomed))
+            && self
+                .slots
+                .get(slot)
+                .is_some_and(|record| matches!(record.place, Place::Ready | Place::Doomed | Place::Parked))
         {
             self.unindex(slot);
             self.index_available(slot, now);
