@@ -140,7 +140,8 @@ async def doomed_task(storage: Storage, orders: Orders) -> AsyncIterator[Doomed]
     halfway: asyncio.Future[Halfway] = asyncio.get_running_loop().create_future()
     task = asyncio.create_task(doomed_worker(storage, orders, halfway.set_result))
     try:
-        await asyncio.wait([task, halfway], return_when=asyncio.FIRST_COMPLETED)
+        either: list[asyncio.Future[Any]] = [task, halfway]
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         if task.done():
             await task  # raises what went wrong
         yield Doomed(await halfway, task.cancel, "its task is dropped")

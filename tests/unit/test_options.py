@@ -13,6 +13,8 @@ from ferroq.config import CommonConfig
 from ferroq.errors import ConfigurationError
 from ferroq.testing.contract import promises
 
+HUGE = 1 << 20_000  # beyond any float, and beyond what `repr` agrees to print
+
 
 class Pool:
     """Something that only Python can pass."""
@@ -42,9 +44,11 @@ class ServerConfig(CommonConfig):
 @promises("C1")
 def test_a_url_gives_address_and_options() -> None:
     config = ServerConfig.from_url(
-        "server://host:99/?key_prefix=app&password=none&keep_failed=none&tls=on&max_crashes=+5"
+        "server://host:99/?key_prefix=app&password=none&keep_failed=none&tls=on&max_crashes=5"
     )
-    assert config == ServerConfig(url="server://host:99", port=99, key_prefix="app", tls="on", max_crashes=5)
+    assert config == ServerConfig(
+        url="server://host:99", port=99, key_prefix="app", tls="on", max_crashes=5, password="none"
+    )
 
 
 @promises("C1", "E2")
@@ -97,9 +101,10 @@ def test_an_unknown_option_is_answered_with_the_known_ones() -> None:
         ("password", "a\x00b"),
         ("url", b"server://h"),
         ("pool", object()),
-        ("port", 10**5000),
-        ("lock_timeout", 10**400),
+        ("port", HUGE),
+        ("lock_timeout", HUGE),
     ],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
 def test_values_of_other_kinds_are_refused_by_name(field: str, value: object) -> None:
     with pytest.raises(ConfigurationError, match=f"^{field} must "):
@@ -109,7 +114,7 @@ def test_values_of_other_kinds_are_refused_by_name(field: str, value: object) ->
 @promises("C1", "E4")
 def test_secrets_are_in_no_text() -> None:
     config = ServerConfig(url="server://me:hunter2@localhost", password="hunter2")
-    for text in (repr(config), str(config), f"{config}", "%r" % (config,)):
+    for text in (repr(config), str(config), f"{config}"):
         assert "hunter2" not in text
         assert "server://me:***@localhost" in text
         assert "password='***'" in text

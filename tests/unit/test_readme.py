@@ -1,4 +1,4 @@
-"""What the README and the pages of docs/ show is true: their Python runs, prints what they say, and links lead somewhere."""
+"""What the README and the pages of docs/ show is true: Python runs and prints what they say, links lead somewhere."""
 
 from __future__ import annotations
 
