@@ -115,7 +115,6 @@ bench: $(VENV)/.peers ## Memory backend against a pure-Python store, its peers a
 bench-smoke: $(VENV)/.peers ## Short benches with half the goals as gates, and the instruction counts
 	@$(BIN)/python -m benches.life --smoke
 	@$(BIN)/python -m benches.growth --smoke
-	@$(MAKE) --no-print-directory instructions
 
 instructions: $(VENV)/.peers ## Instruction counts against the committed table (needs valgrind; ARGS=--update renews it)
 	@$(BIN)/python -m benches.instructions $(if $(ARGS),$(ARGS),--check)

@@ -28,8 +28,9 @@ def machine() -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)),
         "system": f"{platform.system()} {platform.release()}",
         "python": f"{platform.python_implementation()} {platform.python_version()}",
-        # A build without profile-guided optimisation runs pure Python a fifth to a third slower: it must be told.
-        "python_build": "optimised (PGO)" if "--enable-optimizations" in options else "plain (no PGO)",
+        # How an interpreter was built decides how fast pure Python runs in it. Distributions may optimise by ways of
+        # their own: this says what is known, no more.
+        "python_build": f"{'with' if '--enable-optimizations' in options else 'without'} --enable-optimizations",
         "load_average": round(os.getloadavg()[0], 2),
     }
 

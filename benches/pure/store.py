@@ -2,8 +2,8 @@
 
 It goes as far as a job's life: enqueue, claims, settling, lapse with crash counting, explicit locks, release and
 renewal, counts, list order. It leaves out what would cost it something and a life does not need: threads (no lock is
-taken), waiting, retention, capacity, caps in bytes. So it faster than a complete one would be, and the ratio to it is
-on the safe side.
+taken), waiting, retention, capacity, caps in bytes. So it is faster than a complete one would be, and the ratio to it
+is on the safe side.
 
 One heap a queue holds what is ready, in claim order; one more holds what becomes ready by time: scheduled jobs,
 retries, and claims that may lapse. An entry is valid while its record points to it, so nothing is ever searched for

@@ -55,10 +55,10 @@ const OF_WAVES: [Branch; 6] = [
 #[test]
 fn the_engine_does_what_the_contract_says() {
     let wanted: Vec<Branch> = Branch::ALL.iter().copied().filter(|branch| !OF_WAVES.contains(branch)).collect();
-    explore(&small(), cases(4_000, 300), &wanted);
+    explore(&small(), cases(4_000, 200), &wanted);
 }
 
 #[test]
 fn a_wave_is_taken_over_in_order_of_its_times() {
-    explore(&waves(), cases(400, 60), &OF_WAVES);
+    explore(&waves(), cases(400, 40), &OF_WAVES);
 }

@@ -327,8 +327,8 @@ pub(crate) fn waves() -> impl Strategy<Value = Case> {
         2 => (any::<u16>(), many(), 0..3_u8, 1..=6_i64)
             .prop_map(|(from, ids, worker, timeout)| Op::LockMany { from, ids, worker, timeout }),
         1 => (any::<u16>(), many()).prop_map(|(from, ids)| Op::DeleteMany { from, ids }),
-        2 => (0..150_usize).prop_map(|limit| Op::Available { limit }),
-        1 => queues().prop_map(|queues| Op::MayClaim { queues }),
+        3 => (0..150_usize).prop_map(|limit| Op::Available { limit }),
+        3 => queues().prop_map(|queues| Op::MayClaim { queues }),
     ];
     let step = (tick(), op).prop_map(|(tick, op)| Step { tick, op });
     (setup(Just(None), 8), prop::collection::vec(step, 1..60)).prop_map(|(setup, steps)| Case { setup, steps })
