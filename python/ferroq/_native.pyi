@@ -1,11 +1,12 @@
-"""The native module. Only the package imports it; `Job`, `JobState`, `JobLock` and `ManualClock` are public by `ferroq`.
+"""The native module. Only the package imports it; `Job`, `JobState`, `JobLock` and `ManualClock` are public by
+`ferroq`.
 
 In the public classes instants are aware datetimes in UTC, made when they are read. What crosses this border inside the
 package is µs: whole microseconds since 1970 as an int.
 """
 
 import builtins
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, Literal, Self, TypeAlias, final, type_check_only
 
@@ -400,9 +401,7 @@ class Store:
 
 # ---------------------------------------------------------------- for the backends that are written in Python
 
-def snapshot(
-    jobs: Iterable[Job], max_payload_bytes: int, backend: str, operation: str
-) -> builtins.list[Row]:
+def snapshot(jobs: Iterable[Job], max_payload_bytes: int, backend: str, operation: str) -> builtins.list[Row]:
     """What the jobs carry at this moment, checked (metadata, sizes); no later use of the objects changes it."""
 
 def restore(rows: Iterable[Stored], backend: str, operation: str) -> builtins.list[Job | StorageError]:
@@ -419,7 +418,8 @@ def write_back(
     lock: tuple[int, int] | None = None,
     state: tuple[int, str] | None = None,
 ) -> None:
-    """Sets a job's read-only attributes after an accepted write; `lock` is token and expiry (µs), `state` kind and fields."""
+    """Sets a job's read-only attributes after an accepted write; `lock` is token and expiry (µs), `state` kind and
+    fields."""
 
 def renew(job: Job, token: int, expires_at: int) -> None:
     """Sets the expiry (µs) of the claim that a job holds under that token."""

@@ -172,6 +172,7 @@ impl Job {
                              job_type=None, timeout_seconds=None, state=None)"
     )]
     #[allow(clippy::too_many_arguments, reason = "the constructor of CONTRACT section 2")]
+    #[allow(clippy::needless_pass_by_value, reason = "an extracted argument is owned")]
     fn new(
         py: Python<'_>,
         method: &Bound<'_, PyAny>,

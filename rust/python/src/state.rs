@@ -67,6 +67,7 @@ impl JobState {
     #[staticmethod]
     #[pyo3(signature = (exception, stack_trace=None, retry_count=ABSENT))]
     #[pyo3(text_signature = "(exception, stack_trace=None, retry_count=0)")]
+    #[allow(clippy::needless_pass_by_value, reason = "an extracted argument is owned")]
     fn failed<'py>(
         exception: &Bound<'py, PyAny>,
         stack_trace: Option<&Bound<'py, PyAny>>,
@@ -93,6 +94,7 @@ impl JobState {
     #[staticmethod]
     #[pyo3(signature = (enqueue_at, reason=ABSENT))]
     #[pyo3(text_signature = "(enqueue_at, reason='')")]
+    #[allow(clippy::needless_pass_by_value, reason = "an extracted argument is owned")]
     fn scheduled<'py>(enqueue_at: &Bound<'py, PyAny>, reason: Given<'py>) -> PyResult<Bound<'py, PyAny>> {
         let reason = match &reason.0 {
             Some(reason) => ferroq_core::clip(text::text("reason", reason, DATA)?),
