@@ -5,7 +5,10 @@
 //! only the claims that ask for many queues, in proportion to those that are not empty \[Q22\].
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BinaryHeap};
+
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
 
 use crate::name::Name;
 use crate::slots::{Slot, Stamps};
@@ -51,7 +54,7 @@ impl Queue {
 /// The ready jobs of all queues.
 #[derive(Debug, Default)]
 pub(crate) struct Ready {
-    by_name: HashMap<Name, QueueId>,
+    by_name: HashMap<Name, QueueId, FixedState>,
     queues: Vec<Option<Queue>>,
     free: Vec<QueueId>,
     /// The queues that hold a ready job.
@@ -148,6 +151,20 @@ impl Ready {
         match names {
             None => !self.busy.is_empty(),
             Some(names) => names.iter().any(|name| self.find(name).is_some_and(|id| self.len(id) > 0)),
+        }
+    }
+
+    /// Ready jobs of all queues together.
+    pub(crate) fn total(&self) -> usize {
+        self.busy.iter().map(|&id| self.len(id)).sum()
+    }
+
+    /// The one queue that a claim of these has to look at, if it is one.
+    pub(crate) fn only(&self, names: Option<&[Name]>) -> Option<QueueId> {
+        match (names, &*self.busy) {
+            (None, [id]) => Some(*id),
+            (Some([name]), _) => self.find(name),
+            _ => None,
         }
     }
 
