@@ -267,10 +267,31 @@ class RedisStorage(Storage):
     async def update_many(self, jobs: Iterable[Job]) -> builtins.list[StorageError | None]:
         client = await self._ready("update_many")
         objects = _only_jobs(jobs)
-        rows = self._snapshot(objects, "update_many")
-        verdicts = await batches.update(client, self._config, "update_many", objects, rows)
+        verdicts: builtins.list[StorageError | None] = [None] * len(objects)
+        good, rows = self._sound(objects, verdicts)
+        found = await batches.update(client, self._config, "update_many", [objects[at] for at in good], rows)
+        for at, verdict in zip(good, found, strict=True):
+            verdicts[at] = verdict
         await self._purge_some(client)
         return verdicts
+
+    def _sound(
+        self, jobs: Sequence[Job], verdicts: builtins.list[StorageError | None]
+    ) -> tuple[Sequence[int], builtins.list[Row]]:
+        """Positions and rows of the jobs that can be stored; the others get their verdict."""
+        try:
+            return range(len(jobs)), self._snapshot(jobs, "update_many")
+        except StorageError:
+            pass  # one of them: find out which
+        good: builtins.list[int] = []
+        rows: builtins.list[Row] = []
+        for at, job in enumerate(jobs):
+            try:
+                rows += self._snapshot([job], "update_many")
+                good.append(at)
+            except StorageError as error:
+                verdicts[at] = error
+        return good, rows
 
     async def delete(self, job_id: str) -> bool:
         client = await self._ready("delete")

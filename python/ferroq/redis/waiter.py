@@ -1,7 +1,7 @@
 """Waiting for jobs [Q16]: one connection a storage, whatever the number of waiters.
 
-It subscribes to the store's shard channel and blocks on it. A script that brings a job into a ready set publishes the
-queue's name there, so that every process with a waiter of that queue hears of it. Rejected: a list to block on, one a
+It subscribes to the store's shard channel and blocks on it. A script that brings jobs into a ready set publishes their
+number and the queue's name there; each process wakes so many of its waiters of that queue, in the order in which they came. Rejected: a list to block on, one a
 process, where a writer picks whom to wake: a process that was killed while it was registered would swallow a wake-up.
 Rejected: a stream, which would cost each enqueue a write that goes to the AOF and to replicas, waiter or not.
 
@@ -32,14 +32,20 @@ _LONGEST_PAUSE: Final = 1.0
 class _Waiter:
     """One call of `wait_for_jobs`."""
 
-    __slots__ = ("future", "queues")
+    __slots__ = ("future", "queues", "told")
 
     def __init__(self, queues: frozenset[str] | None) -> None:
         self.queues = queues
         self.future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self.told: str | None = None
+        """The queue of the message that woke it: a caller that is gone by then passes it on."""
 
-    def wake(self) -> None:
+    def wants(self, queue: str) -> bool:
+        return not self.future.done() and (self.queues is None or queue in self.queues)
+
+    def wake(self, told: str | None = None) -> None:
         if not self.future.done():
+            self.told = told
             self.future.set_result(True)
 
     def fail(self, error: StorageError) -> None:
@@ -51,8 +57,8 @@ class _Waiter:
 class _Seen:
     """What a look at the store found."""
 
-    due: bool
-    """Something came due or lapsed: any claim takes it over."""
+    wave: bool
+    """More came due or lapsed than one claim takes over: any claim helps."""
     some: bool
     ready: frozenset[str]
     after: float
@@ -69,7 +75,7 @@ class Waiters:
     def __init__(self, client: Client, patience: float) -> None:
         self._client = client
         self._patience = patience
-        self._waiters: set[_Waiter] = set()
+        self._waiters: dict[_Waiter, None] = {}  # a set would forget who came first
         self._listening = asyncio.Event()
         self._tasks: tuple[asyncio.Task[None], ...] = ()
         self._wire: Wire | None = None
@@ -81,7 +87,7 @@ class Waiters:
         loop = asyncio.get_running_loop()
         deadline = None if timeout is None else loop.time() + timeout
         waiter = _Waiter(queues)
-        self._waiters.add(waiter)
+        self._waiters[waiter] = None
         try:
             if not self._tasks:
                 self._tasks = (loop.create_task(self._listen()), loop.create_task(self._tick()))
@@ -102,9 +108,13 @@ class Waiters:
             except StorageError:
                 raise  # some are time-outs too
             except TimeoutError:
-                return False
+                return waiter.future.done() and not waiter.future.cancelled() and waiter.future.result()
+        except asyncio.CancelledError:
+            if waiter.told is not None:
+                self._wake(waiter.told, 1)
+            raise
         finally:
-            self._waiters.discard(waiter)
+            self._waiters.pop(waiter, None)
             if waiter.future.done() and not waiter.future.cancelled():
                 waiter.future.exception()  # looked at: nobody has to be told that it was not
             if not self._waiters:
@@ -120,7 +130,7 @@ class Waiters:
 
     async def _finds(self, waiter: _Waiter) -> bool:
         seen = await self._look([waiter])
-        return seen.due or seen.concerns(waiter)
+        return seen.wave or seen.concerns(waiter)
 
     async def _look(self, waiters: Iterable[_Waiter]) -> _Seen:
         """What is there for these waiters."""
@@ -128,16 +138,17 @@ class Waiters:
         for waiter in waiters:
             names |= waiter.queues or frozenset()
         ordered = sorted(names)
-        due, after, some, flags = await self._client.script(_OPERATION, PEEK, ordered, ordered)
+        wave, after, some, flags = await self._client.script(_OPERATION, PEEK, ordered, ordered)
         ready = frozenset(name for name, flag in zip(ordered, flags.decode(), strict=True) if flag == "1")
-        return _Seen(bool(due), bool(some), ready, int(after) / 1e6)
+        return _Seen(bool(wave), bool(some), ready, int(after) / 1e6)
 
     # ------------------------------------------------------------------ what wakes them
 
-    def _wake(self, queue: str) -> None:
+    def _wake(self, queue: str, jobs: int) -> None:
         for waiter in self._waiters:
-            if waiter.queues is None or queue in waiter.queues:
-                waiter.wake()
+            if jobs > 0 and waiter.wants(queue):
+                waiter.wake(queue)
+                jobs -= 1
 
     async def _listen(self) -> None:
         loop = asyncio.get_running_loop()
@@ -155,7 +166,8 @@ class Waiters:
                 while True:
                     message = await wire.receive()
                     if message[0] == b"smessage":
-                        self._wake(message[2].decode("utf-8", "replace"))
+                        jobs, _, queue = message[2].decode("utf-8", "replace").partition(":")
+                        self._wake(queue, int(jobs))
                     elif message[0] == b"sunsubscribe":
                         break  # the slot has moved to another node
             except (RedisError, OSError) as error:
@@ -182,9 +194,9 @@ class Waiters:
                 if not error.retryable:
                     self._fail(error)
             else:
-                after = TICK if seen.due else seen.after
+                after = TICK if seen.wave else seen.after
                 for waiter in self._waiters:
-                    if seen.due or seen.concerns(waiter):
+                    if seen.wave or seen.concerns(waiter):
                         waiter.wake()
             self._sooner.clear()
             try:

@@ -12,11 +12,13 @@ if sound(h) then
   leave(h, seq6)
   mark(byte(h, 2), seq6, -1)
 else
-  -- Nothing in it says where it waits: out of everything that goes by sequence. A ready set drops it when it is met.
+  -- Out of everything that goes by sequence, and of the ready set that its bytes name, if they do. Another ready set
+  -- drops it when a claim meets it.
   local kind = marked_kind(seq6)
   if kind then mark(kind, seq6, -1) end
   if kind and kind > 1 and kind < 5 then into(undone, kind, seq6) end
   unsoon[1] = 'j' .. seq6
+  if h and #h > 72 and id_of(h) == id then into(unready, queue_of(h), member_of(h, seq6)) end
 end
 local held = any_lock and call('HEXISTS', LOCKS, id) == 1
 check()

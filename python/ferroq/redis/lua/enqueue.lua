@@ -53,7 +53,7 @@ for i, id in ipairs(ids) do
     elseif kind > 4 then
       local due = unpackn('>I8', h, 44)
       later(S(due), seq6)
-      if due <= now then wakes[queue_of(h)] = true end
+      if due <= now then wakes[queue_of(h)] = (wakes[queue_of(h)] or 0) + 1 end
     end
     if not string.find(unkept, kind, 1, true) then
       if kind > 1 and kind < 5 then into(done, kind, S(now), seq6) end

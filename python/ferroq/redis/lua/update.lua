@@ -110,7 +110,7 @@ for i = 1, count do
         if to == 1 or to > 4 then
           local instant = unpackn('>I8', new, to == 1 and 23 or 44)
           if not (locks and locks[i] and instant <= now) then later(S(instant), seq6) end
-          if to ~= 1 and instant <= now then wakes[queue_of(new)] = true end
+          if to ~= 1 and instant <= now then wakes[queue_of(new)] = (wakes[queue_of(new)] or 0) + 1 end
         elseif to == 0 then
           if not (locks and locks[i]) then enter(new, seq6, true) end
         elseif not stays then

@@ -16,7 +16,9 @@ local function say(...)
 end
 
 local function name_of(seq6, h)
-  return sound(h) and 'job ' .. id_of(h) or 'sequence ' .. S(number_of(seq6))
+  local id = h and #h > 72 and id_of(h)
+  local body = id and (sound(h) or call('HGET', BODY, id))
+  return body and (body == true or sub(body, 1, 6) == seq6) and 'job ' .. id or 'sequence ' .. S(number_of(seq6))
 end
 
 local function waits(h, seq6)

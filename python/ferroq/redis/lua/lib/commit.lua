@@ -30,7 +30,7 @@ end
 local function enter(h, seq6, wake)
   local queue = queue_of(h)
   into(ready, queue, S(score_of(h)), member_of(h, seq6))
-  if wake then wakes[queue] = true end
+  if wake then wakes[queue] = (wakes[queue] or 0) + 1 end
 end
 
 -- Takes a record out of every set in which it waits, whichever that is.
@@ -149,7 +149,7 @@ local function write()
     end
   end
   call('HSET', META, unpack(fields))
-  for queue in pairs(wakes) do call('SPUBLISH', P .. 'wake', queue) end
+  for queue, count in pairs(wakes) do call('SPUBLISH', P .. 'wake', count .. ':' .. queue) end
 end
 
 -- Empties the collectors, for a script that writes in two steps, each complete in itself.
