@@ -155,7 +155,8 @@ class RedisConfig(CommonConfig):
     @classmethod
     def _from_address(cls, parts: SplitResult) -> dict[str, Any]:
         address_of(parts)
-        return {"url": parts._replace(query="").geturl()}
+        # Not `geturl()`, which drops the slashes in front of a path without a host.
+        return {"url": f"{parts.scheme}://{parts.netloc}{parts.path}"}
 
     @property
     def address(self) -> Address:

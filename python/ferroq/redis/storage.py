@@ -387,7 +387,7 @@ class RedisStorage(Storage):
         client = await self._ready("release_jobs")
         microseconds = 0
         if delay is not None:
-            microseconds = _native.check_seconds("delay", delay, _ANY_RANGE, True, BACKEND, "release_jobs")
+            microseconds = _native.check_seconds("delay", delay, (0.0, _LOCK_RANGE[1]), True, BACKEND, "release_jobs")
         return await batches.release(client, _only_jobs(jobs), microseconds)
 
     # ------------------------------------------------------------------ explicit locks
