@@ -133,8 +133,8 @@ for i = 1, #ARGV, 4 do
   seq = seq + 1
   local s6 = struct.pack('>I6', seq)
   jobs[#jobs + 1] = s6
-  jobs[#jobs + 1] = struct.pack('>BBc0BI4i4I4I4I4I8I8I8I8BI4I4Bc0Bc0I4c0', 1, #ARGV[i], ARGV[i], 0, 1, 0, 0, 0, 0, now, 0,
-    0, 0, 0, 0, #ARGV[i + 1], 7, 'default', 0, '', #ARGV[i + 2], ARGV[i + 2]) .. ARGV[i + 3]
+  jobs[#jobs + 1] = struct.pack('>BBc0BI4i4I4I4I4I8I8I8I8BI4I4Bc0Bc0I4c0', 1, #ARGV[i], ARGV[i], 0, 1, 0, 0, 0, 0, now,
+    0, 0, 0, 0, 0, #ARGV[i + 1], 7, 'default', 0, '', #ARGV[i + 2], ARGV[i + 2]) .. ARGV[i + 3]
   bodies[#bodies + 1] = ARGV[i] bodies[#bodies + 1] = s6 .. ARGV[i + 1]
   ready[#ready + 1] = 0 ready[#ready + 1] = struct.pack('>I7', now) .. s6
   seqs[#seqs + 1] = seq
@@ -215,7 +215,7 @@ def memory(r: redis.Redis) -> int:
 
 def run(r: redis.Redis, layout: str, jobs: int) -> tuple[list[float], list[float]]:
     """CPU microseconds a job of enqueue, claim, settle; bytes a job when ready and when finished."""
-    r.flushall()
+    r.flushall(asynchronous=False)  # what a server frees in the background would count as the next layout's gain
     scripts = {name: r.register_script(text) for name, text in LAYOUTS[layout].items()}
     for script in scripts.values():
         r.script_load(script.script)
@@ -240,10 +240,7 @@ def run(r: redis.Redis, layout: str, jobs: int) -> tuple[list[float], list[float
     started = server_cpu(r)
     done = b'{"succeeded_at":1790000000000000,"total_duration":12,"result":null}'
     for n, heads in enumerate(held):
-        if layout == "hash":
-            fields = heads
-        else:
-            fields = [(n * BATCH + i + 1).to_bytes(6, "big") for i in range(BATCH)]
+        fields = heads if layout == "hash" else [(n * BATCH + i + 1).to_bytes(6, "big") for i in range(BATCH)]
         scripts["settle"](args=[done, *fields])
     cpu.append(server_cpu(r) - started)
     finished = memory(r) - base
@@ -260,13 +257,13 @@ def main() -> None:
     r = redis.Redis.from_url(url)
     info: Any = r.info("server")
     name = f"{info.get('server_name', 'redis')} {info.get('valkey_version', info['redis_version'])}"
-    print(f"{name}; {jobs} jobs, batches of {BATCH}, payload {len(PAYLOAD)} bytes, {ROUNDS} interleaved rounds, medians")
+    print(f"{name}; {jobs} jobs, batches of {BATCH}, payload {len(PAYLOAD)}; medians of {ROUNDS} interleaved rounds")
     results: dict[str, list[tuple[list[float], list[float]]]] = {layout: [] for layout in LAYOUTS}
     for _ in range(ROUNDS):
         for layout in LAYOUTS:
             results[layout].append(run(r, layout, jobs))
             time.sleep(0.1)
-    print(f"{'layout':8} {'enqueue':>8} {'claim':>8} {'settle':>8} {'life':>8}  µs CPU a job   {'ready':>6} {'finished':>8} bytes a job")
+    print("layout    enqueue    claim   settle     life  µs CPU a job    ready finished bytes a job")
     for layout, rows in results.items():
         cpu = [statistics.median(row[0][i] for row in rows) for i in range(3)]
         size = [statistics.median(row[1][i] for row in rows) for i in range(2)]

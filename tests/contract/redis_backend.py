@@ -72,12 +72,12 @@ class RedisBackend(ContractBackend):
         assert isinstance(storage, RedisStorage)
         prefix = storage.config.key_prefix
         async with self.admin(prefix) as admin:
-            body = await admin.hget(f"{{{prefix}}}:body", job_id)
+            body: Any = await admin.hget(f"{{{prefix}}}:body", job_id)
             sequence = body[:6]
             if part == "arguments":
                 await admin.hset(f"{{{prefix}}}:body", job_id, body[:-1] + b"\xff")
             else:
-                record = await admin.hget(f"{{{prefix}}}:job", sequence)
+                record: Any = await admin.hget(f"{{{prefix}}}:job", sequence)
                 await admin.hset(f"{{{prefix}}}:job", sequence, b"\x00" + record[1:])
 
     async def close(self) -> None:

@@ -35,5 +35,5 @@ class TestRedisOnUvloop(WaitContract, CancelContract, LifeContract, ContractBase
     """What depends on the event loop, on another one."""
 
     @pytest.fixture
-    def anyio_backend(self) -> tuple[str, dict[str, Any]]:  # type: ignore[override]
+    def anyio_backend(self) -> tuple[str, dict[str, Any]]:
         return ("asyncio", {"use_uvloop": True})

@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from redis import Redis
 from redis.exceptions import RedisError
-
 from tests.servers import Flavour, RedisServer
 
 BOUND = 30.0
@@ -38,7 +38,7 @@ class Cluster:
     def url(self) -> str:
         return "redis+cluster://" + ",".join(f"{node.host}:{node.port}" for node in self.nodes)
 
-    def clients(self) -> list[Redis]:
+    def clients(self) -> list[Any]:
         return [Redis(host=node.host, port=node.port, protocol=2) for node in self.nodes]
 
     def move(self, slot: int, to: int) -> None:
@@ -50,7 +50,7 @@ class Cluster:
             for index, client in enumerate(clients)
             if any(
                 first <= slot <= last and master[2].decode() == ids[index]
-                for first, last, master, *_ in Redis.execute_command(client, "CLUSTER", "SLOTS")
+                for first, last, master, *_ in client.execute_command("CLUSTER", "SLOTS")
             )
         ]
         if source == to:
@@ -85,9 +85,9 @@ def cluster(flavour: Flavour) -> Iterator[Cluster]:
         def up() -> bool:
             infos = [client.execute_command("CLUSTER", "INFO") for client in clients]
             texts = [info.decode() if isinstance(info, bytes) else str(info) for info in infos]
-            return all("cluster_state" in text and "fail" not in text.split("cluster_state", 1)[1][:8] for text in texts) and all(
-                "3" in text.split("cluster_known_nodes", 1)[1][:6] for text in texts
-            )
+            states = [text.partition("cluster_state")[2][:8] for text in texts]
+            known = [text.partition("cluster_known_nodes")[2][:6] for text in texts]
+            return all("ok" in state for state in states) and all("3" in count for count in known)
 
         until(up, "the cluster did not come up")
         for client in clients:
@@ -139,6 +139,7 @@ def watched(flavour: Flavour) -> Iterator[Watched]:
 
         def agreed() -> bool:
             for sentinel in sentinels:
+                client: Any
                 with Redis(host=sentinel.host, port=sentinel.port, protocol=2) as client:
                     known = client.execute_command("SENTINEL", "CKQUORUM", "main")
                     others = client.execute_command("SENTINEL", "SENTINELS", "main")

@@ -39,7 +39,9 @@ def test_urls(url: str, address: Address) -> None:
 
 @promises("C3", "C1")
 def test_options_in_a_url() -> None:
-    config = RedisConfig.from_url("redis://h/1?key_prefix=app&pool_size=3&command_timeout=2.5&keep_failed=none&strict=yes")
+    config = RedisConfig.from_url(
+        "redis://h/1?key_prefix=app&pool_size=3&command_timeout=2.5&keep_failed=none&strict=yes"
+    )
     assert config == RedisConfig(url="redis://h/1", key_prefix="app", pool_size=3, command_timeout=2.5, strict=True)
 
 

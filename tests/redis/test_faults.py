@@ -7,6 +7,7 @@ import time
 
 import pytest
 from redis import Redis
+from tests.servers import RedisServer
 
 from ferroq import Job, JobState, JobStateKind
 from ferroq.errors import (
@@ -19,7 +20,6 @@ from ferroq.errors import (
 )
 from ferroq.redis import RedisConfig, RedisStorage
 from ferroq.testing.contract import promises
-from tests.servers import RedisServer
 
 from .support import BOUND, put, storage_on
 

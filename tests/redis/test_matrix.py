@@ -12,6 +12,7 @@ import pytest
 from redis import Redis as SyncRedis
 from redis.asyncio import Redis
 from redis.crc import key_slot
+from tests.servers import Flavour, RedisServer
 
 from ferroq import Job, JobState, JobStateKind
 from ferroq.errors import AuthenticationError, StorageError
@@ -22,7 +23,6 @@ from ferroq.testing.contract.claims import ClaimContract
 from ferroq.testing.contract.suite import ContractBase
 from ferroq.testing.contract.waiting import WaitContract
 from tests.contract.redis_backend import RedisBackend
-from tests.servers import Flavour, RedisServer
 
 from .cluster import Cluster, Watched, cluster, watched
 from .support import BOUND, put, storage_on

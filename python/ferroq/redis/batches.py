@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from struct import Struct
-from typing import Any, Final, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from .. import _native
 from .._native import Job
@@ -25,7 +25,7 @@ from .faults import BACKEND
 from .record import PROCESSING, chunks, record_of
 
 if TYPE_CHECKING:
-    from .._native import Row
+    from .._rows import Row
 
 __all__ = ["KIND_NAMES", "chunks", "extend", "kept_for", "microseconds", "release", "unkept", "update"]
 

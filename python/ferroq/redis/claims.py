@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 from collections.abc import Sequence
-from typing import Any, Final, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from .. import _native
 from .._native import Job
@@ -15,11 +15,12 @@ from . import scripts
 from .batches import microseconds
 from .client import Client
 from .config import RedisConfig
+from .connection import Argument
 from .faults import BACKEND
 from .record import BrokenRecord, stored
 
 if TYPE_CHECKING:
-    from .._native import Stored
+    from .._rows import Stored
 
 MOST_BYTES: Final = 16 * 1024 * 1024
 _GIVE_BACK: Final = 1.0
@@ -88,15 +89,15 @@ class Claims:
         length = lock_timeout if lock_timeout is not None else self._lock_timeout
         state = f',"worker_id":{json.dumps(worker, ensure_ascii=False)},"server_name":{self._server}}}'
         slot = client.slots.take()
-        head: list[Any] = [limit, length, self._max_crashes, worker, state, slot, os.urandom(8)]
-        tail = [client.slots.keep, MOST_BYTES, *(queues or ())]
+        head: list[Argument] = [limit, length, self._max_crashes, worker, state, slot, os.urandom(8)]
+        tail: list[Argument] = [client.slots.keep, MOST_BYTES, *(queues or ())]
         try:
             answer = await client.script(operation, scripts.CLAIM, [*head, "0", *tail], [*head, "1", *tail])
         finally:
             client.slots.give(slot)
         first, _expires, more, *cells = answer
         jobs: list[Job] = []
-        broken: list[Any] = []
+        broken: list[Argument] = []
         rows: list[Stored] = []
         for at in range(0, len(cells), 2):
             try:
@@ -105,7 +106,7 @@ class Claims:
                 broken += (cells[at + 1][:6], int(first) + at // 2)
         for row, job in zip(rows, _native.restore(rows, BACKEND, operation), strict=True):
             if isinstance(job, Exception):
-                broken += (row[16].to_bytes(6, "big"), row[17])
+                broken += (row[16].to_bytes(6, "big"), row[17] or 0)
             else:
                 jobs.append(job)
         if broken:

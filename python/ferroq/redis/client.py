@@ -1,9 +1,9 @@
 """Requests: one command, one answer, and what to do when there is none [E4].
 
-The policy, in one place. A refusal that says "not now" or "not here" is asked again until `command_timeout` is up: the
-command did not run. A connection that drops before its answer leaves open whether it ran: only a request that says how to
-be sent again is, because its script then answers as the first sending did; any other fails with outcome "unknown". No
-answer in time is not asked again: the time is up.
+The policy, in one place. A refusal that says "not now" or "not here" is asked again until `command_timeout` is up:
+the command did not run. A connection that drops before its answer leaves open whether it ran: only a request that
+says how to be sent again is, because its script then answers as the first sending did; any other fails with outcome
+"unknown". No answer in time is not asked again: the time is up.
 """
 
 from __future__ import annotations
@@ -171,7 +171,7 @@ class Client:
     @staticmethod
     async def _wait(pause: float) -> float:
         """Waits about that long, by chance so that many clients do not come back at once; returns the next pause."""
-        await asyncio.sleep(pause * random.uniform(0.5, 1.5))
+        await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - chance, not a secret
         return min(2 * pause, _LONGEST_PAUSE)
 
     async def close(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Final
 from urllib.parse import SplitResult, unquote
 
@@ -56,11 +56,11 @@ def address_of(parts: SplitResult) -> Address:
         raise Rejected(f"has none of the schemes {', '.join(SCHEMES)}")
     userinfo, _, netloc = parts.netloc.rpartition("@")
     user, _, password = userinfo.partition(":")
-    login = {"username": unquote(user) or None, "password": unquote(password) or None}
+    login = replace(Address(scheme), username=unquote(user) or None, password=unquote(password) or None)
     if scheme == "unix":
         if netloc or not parts.path.strip("/"):
             raise Rejected("must be unix:///path/of/the/socket")
-        return Address(scheme, path=unquote(parts.path), **login)
+        return replace(login, path=unquote(parts.path))
     default = 26379 if scheme == "redis+sentinel" else 6379
     hosts = tuple(_host(host, default) for host in netloc.split(","))
     path = parts.path.strip("/")
@@ -68,14 +68,14 @@ def address_of(parts: SplitResult) -> Address:
         service, _, database = path.partition("/")
         if not service:
             raise Rejected("must name the service: redis+sentinel://host:26379/service")
-        return Address(scheme, hosts, service=unquote(service), database=_database(database), **login)
+        return replace(login, hosts=hosts, service=unquote(service), database=_database(database))
     if scheme == "redis+cluster":
         if path not in ("", "0"):
             raise Rejected("a cluster has database 0 only")
-        return Address(scheme, hosts, **login)
+        return replace(login, hosts=hosts)
     if len(hosts) > 1:
         raise Rejected("names several hosts; redis+sentinel:// and redis+cluster:// take that")
-    return Address(scheme, hosts, database=_database(path), **login)
+    return replace(login, hosts=hosts, database=_database(path))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, repr=False)

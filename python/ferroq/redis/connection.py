@@ -1,13 +1,14 @@
 """Connections: where the server is, a pool of them, and the one place that talks to the driver.
 
-The whole store lies in one slot, so that even a cluster is one server at a time, which may move: a route finds it, and is
-asked again after a refusal that says it has moved. The driver's own pools, retries and cluster client are not used: each
-re-sends commands by rules of its own, which would store a job twice.
+The whole store lies in one slot, so that even a cluster is one server at a time, which may move: a route finds it,
+and is asked again after a refusal that says it has moved. The driver's own pools, retries and cluster client are not
+used: each re-sends commands by rules of its own, which would store a job twice.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -29,7 +30,8 @@ Endpoint: TypeAlias = tuple[str, int]
 
 def packed(arguments: Sequence[Argument]) -> bytes:
     """A command as it goes over the wire."""
-    return hiredis.pack_command(tuple(arguments))
+    command: bytes = hiredis.pack_command(tuple(arguments))  # type: ignore[arg-type]  # its stub knows one argument only
+    return command
 
 
 class Wire:
@@ -47,7 +49,7 @@ class Wire:
         return self._endpoint
 
     async def connect(self) -> None:
-        await self._connection.connect()
+        await self._connection.connect()  # type: ignore[no-untyped-call]
 
     async def usable(self) -> bool:
         """Whether nothing says that the server has closed it, or that it holds an answer to somebody else's request."""
@@ -70,10 +72,8 @@ class Wire:
 
     async def drop(self) -> None:
         """Closes it without ceremony."""
-        try:
+        with contextlib.suppress(RedisError, OSError):
             await self._connection.disconnect(nowait=True)
-        except (RedisError, OSError):
-            pass
 
 
 class Route(ABC):

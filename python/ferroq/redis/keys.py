@@ -1,7 +1,7 @@
 """Every key that the backend uses, and why the store is laid out so.
 
-All keys begin with `{prefix}:`. The braces are Redis's hash tag: the whole store lies in one slot, so that each operation
-is one script on a cluster too, and prefixes such as `app` and `app:x` cannot meet.
+All keys begin with `{prefix}:`. The braces are Redis's hash tag: the whole store lies in one slot, so that each
+operation is one script on a cluster too, and prefixes such as `app` and `app:x` cannot meet.
 
 ===================  ======  ==================================================================================
 key                  type    holds
@@ -22,17 +22,18 @@ key                  type    holds
 and one shard channel, ``wake``: the name of a queue is published when a job enters its ready set.
 
 Why this and not the obvious one (benches/redis/layouts.py measures three): a hash a job costs 1.5 times the server's
-time and twice its memory; a sorted set a kind for the order of `list` costs a third more time and 100 bytes a job, where
-a bitmap over the sequence, which is that order, costs a bit. The sequence names a job inside the indexes, six bytes
-instead of an id of 36. What never changes is apart from what does, so that settling a job neither reads nor copies its
-arguments, and it hangs on the id, so that finding a job by its id and keeping its body is one entry.
+time and twice its memory; a sorted set a kind for the order of `list` costs a third more time and 100 bytes a job,
+where a bitmap over the sequence, which is that order, costs a bit. The sequence names a job inside the indexes, six
+bytes instead of an id of 36. What never changes is apart from what does, so that settling a job neither reads nor
+copies its arguments, and it hangs on the id, so that finding a job by its id and keeping its body is one entry.
 
-Claim order [Q24] is exact: a double cannot hold a priority and an instant in microseconds, so the score is the priority
-alone, and the member begins with the instant, big-endian: equal scores are ordered by member, byte for byte.
+Claim order [Q24] is exact: a double cannot hold a priority and an instant in microseconds, so the score is the
+priority alone, and the member begins with the instant, big-endian: equal scores are ordered by member, byte for byte.
 
-A job waits in one place only: in the ready set of its queue, or in ``timers`` until it comes due or its lock lapses, or,
-while an explicit lock is held on its id when that happens, in neither: the end of the lock finds it by the sequence kept
-there. A claim first takes over what came due or lapsed, in one order of times, at most max(100, limit) [Q26].
+A job waits in one place only: in the ready set of its queue, or in ``timers`` until it comes due or its lock lapses,
+or, while an explicit lock is held on its id when that happens, in neither: the end of the lock finds it by the
+sequence kept there. A claim first takes over what came due or lapsed, in one order of times, at most max(100, limit)
+[Q26].
 """
 
 from __future__ import annotations

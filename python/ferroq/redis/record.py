@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable
 from struct import Struct
-from struct import error as StructError
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .._native import Row, Stored
+    from .._rows import Row, Stored
 
 _FIXED = Struct(">BBIIIQQQBIQiIIBBBI")
 _SPEC = Struct(">IIB")
@@ -26,7 +26,7 @@ class BrokenRecord(Exception):
 
 def record_of(row: Row, *, attempt: int = 0, version: int = 1, token: int = 0) -> bytes:
     """What the scripts keep of a job, and what `update` sends of one."""
-    (id_, method, arguments, _created, queue, priority, max_retries, job_type, timeout, metadata, kind, state) = row[:12]
+    id_, method, arguments, _, queue, priority, max_retries, job_type, timeout, metadata, kind, state = row[:12]
     due, worker, retry = row[12:15]
     name, queue_name, worker_name = id_.encode(), queue.encode(), worker.encode() if worker is not None else b""
     type_name = job_type.encode() if job_type is not None else b""
@@ -90,7 +90,7 @@ def stored(record: bytes, body: bytes, *, claimed: bool) -> Stored:
         created, method_size = _BODY.unpack_from(body, 6)
         at = 6 + _BODY.size
         method = body[at : at + method_size].decode()
-    except (StructError, UnicodeDecodeError) as error:
+    except (struct.error, UnicodeDecodeError) as error:
         raise BrokenRecord(str(error)) from error
     try:
         arguments = body[at + method_size :].decode()

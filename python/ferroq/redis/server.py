@@ -9,8 +9,8 @@ OLDEST = (7, 0)
 
 def facts(info: bytes) -> dict[str, str]:
     """The lines of INFO."""
-    pairs = (line.split(":", 1) for line in info.decode("utf-8", "replace").splitlines() if ":" in line)
-    return {name: value for name, value in pairs}
+    lines = (line.partition(":") for line in info.decode("utf-8", "replace").splitlines())
+    return {name: value for name, separator, value in lines if separator}
 
 
 def _version(text: str) -> tuple[int, ...]:

@@ -8,7 +8,7 @@ import contextlib
 import time
 import warnings
 from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar, Final, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from .. import _native
 from .._native import Job
@@ -37,7 +37,7 @@ from .server import complaints, facts
 from .waiter import Waiters
 
 if TYPE_CHECKING:
-    from .._native import Row
+    from .._rows import Row
 
 KINDS: Final = tuple(JobStateKind(kind) for kind in batches.KIND_NAMES)
 PAGE: Final = 1000

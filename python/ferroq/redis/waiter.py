@@ -1,12 +1,13 @@
 """Waiting for jobs [Q16]: one connection a storage, whatever the number of waiters.
 
-It subscribes to the store's shard channel and blocks on it. A script that brings jobs into a ready set publishes their
-number and the queue's name there; each process wakes so many of its waiters of that queue, in the order in which they came. Rejected: a list to block on, one a
-process, where a writer picks whom to wake: a process that was killed while it was registered would swallow a wake-up.
-Rejected: a stream, which would cost each enqueue a write that goes to the AOF and to replicas, waiter or not.
+It subscribes to the store's shard channel and blocks on it. A script that brings jobs into a ready set publishes
+their number and the queue's name there; each process wakes so many of its waiters of that queue, in the order in
+which they came. Rejected: a list to block on, one a process, where a writer picks whom to wake: a process that was
+killed while it was registered would swallow a wake-up. Rejected: a stream, which would cost each enqueue a write that
+goes to the AOF and to replicas, waiter or not.
 
-What comes due or lapses is published by nobody. For that, and for a message lost with its connection, each process that
-has waiters looks once a second, or earlier when the first timer is earlier.
+What comes due or lapses is published by nobody. For that, and for a message lost with its connection, each process
+that has waiters looks once a second, or earlier when the first timer is earlier.
 """
 
 from __future__ import annotations
