@@ -21,6 +21,16 @@ _IS_FREE = (
     " WHERE x.expires_at > (SELECT now FROM clock)"
     " AND x.id = (SELECT k.id FROM {schema}.job k WHERE k.seq = %s.seq)))"
 )
+# Index entries that this session's statements have read: what a claim waded through tells whether dead ones pile up. A
+# count, where a duration would mistake a busy machine for it. Needs track_counts, as autovacuum does.
+_READ_SO_FAR = "({})".format(
+    " + ".join(
+        f"pg_stat_get_xact_tuples_returned('{{schema}}.{index}'::regclass)"
+        for index in ("{walked}", "future_due", "lease_lapse")
+    )
+)
+# The last microsecond of 2254, the latest instant that a job may carry.
+MAX_TIME = 8_993_721_599_999_999
 _SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,47}")
 
 
@@ -45,13 +55,15 @@ class Queries:
         self._schema = quoted(schema)
         self.enqueue = self._load("enqueue", on_conflict="")
         self.enqueue_skip = self._load("enqueue", on_conflict="ON CONFLICT (id) DO NOTHING")
-        self.claim_all = self._load("claim", pick=_text("pick_all"), candidates="picked")
-        self.claim_queue = self._load("claim", pick=_text("pick_queue"), candidates="picked")
-        self.claim_queues = self._load("claim", pick=_text("pick_queues"), candidates="heads")
+        self._claim_all = self._claims("all", "picked")
+        self._claim_queue = self._claims("queue", "picked")
+        self._claim_queues = self._claims("queues", "heads")
         self.claimed_by = self._load("claimed_by")
         self.takeover = self._load("takeover")
         self.doomed_lock = self._load("doomed_lock")
         self.doomed_fail = self._load("doomed_fail")
+        self.existing = self._load("existing")
+        self.bury = self._load("bury")
         self.settle = self._load("settle")
         self.release = self._load("release")
         self.extend = self._load("extend")
@@ -60,6 +72,8 @@ class Queries:
         self.put = self._load("put")
         self.delete = self._load("delete")
         self.get = self._load("get")
+        self.get_many = self._load("get_many")
+        self.unpark = self._load("unpark")
         self.list = {kind: self._load("list", walk=_text(f"walk_{walk}")) for kind, walk in _WALKS.items()}
         self.skip = {kind: self._load("skip", walk=_text(f"walk_{walk}")) for kind, walk in _WALKS.items()}
         self.counts = self._load("counts")
@@ -79,12 +93,44 @@ class Queries:
         self.versions = self._load("versions")
         self.verify = self._load("verify")
 
+    def claim_all(self, limit: int) -> str:
+        return self._claim_all[_cap(limit)]
+
+    def claim_queue(self, limit: int) -> str:
+        return self._claim_queue[_cap(limit)]
+
+    def claim_queues(self, reach: int) -> str:
+        return self._claim_queues[_cap(reach)]
+
+    def _claims(self, pick: str, candidates: str) -> dict[int, str]:
+        text = _text(f"pick_{pick}")
+        read = _READ_SO_FAR.replace("{walked}", "ready_order" if pick == "all" else "ready_queue_order")
+        return {
+            cap: self._load("claim", pick=text, candidates=candidates, cap=str(cap), read_so_far=read) for cap in _CAPS
+        }
+
     def _load(self, name: str, **parts: str) -> str:
         text = _text(name)
-        for part, value in parts.items():
+        shared = {
+            "ready_is_free": _IS_FREE % "r",
+            "lease_is_free": _IS_FREE % "l",
+            "now": _NOW,
+            "clock": _CLOCK,
+            "max_time": str(MAX_TIME),
+            "schema": self._schema,
+        }
+        for part, value in [*parts.items(), *shared.items()]:
             text = text.replace("{" + part + "}", value)
-        text = text.replace("{ready_is_free}", _IS_FREE % "r").replace("{lease_is_free}", _IS_FREE % "l")
-        return text.replace("{now}", _NOW).replace("{clock}", _CLOCK).replace("{schema}", self._schema)
+        return text
+
+
+# The constant limits for which a claim is planned: the next one above what is asked for. A plan for 1,000 would sort a
+# backlog of some thousands rather than walk along its head.
+_CAPS = (1, 10, 100, 1_000, 10_000)
+
+
+def _cap(limit: int) -> int:
+    return next(cap for cap in _CAPS if limit <= cap)
 
 
 # The walk that finds the jobs of a kind, newest first; None is every kind.

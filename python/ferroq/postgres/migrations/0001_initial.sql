@@ -80,7 +80,6 @@ CREATE TABLE {schema}.lease (
     trace_token bigint,
     worker text COLLATE "C" NOT NULL,
     server text COLLATE "C" NOT NULL,
-    state text,
     CONSTRAINT lease_pkey PRIMARY KEY (seq)
 );
 CREATE INDEX lease_lapse ON {schema}.lease (expires_at, seq) WHERE NOT parked;
@@ -162,8 +161,8 @@ SELECT j.id, j.method, j.arguments, j.created_at, j.queue, j.priority, j.max_ret
       FROM {schema}.ready r WHERE r.seq = j.seq AND r.kind <> 1
     UNION ALL
     SELECT 1::smallint,
-           coalesce(l.state, '{"started_at":' || l.started_at || ',"worker_id":' || to_json(l.worker)::text
-                             || ',"server_name":' || to_json(l.server)::text || '}'),
+           '{"started_at":' || l.started_at || ',"worker_id":' || to_json(l.worker)::text || ',"server_name":'
+             || to_json(l.server)::text || '}',
            l.attempt, l.crash_count, l.retry_count, l.version
       FROM {schema}.lease l WHERE l.seq = j.seq
     UNION ALL

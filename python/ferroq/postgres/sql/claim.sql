@@ -4,11 +4,14 @@
 --       $7 request id; $8 go on although jobs came due or lapsed; $9..$11 rank, due, seq of the first key to look at;
 --       {pick} names the rest.
 -- Out:  at least one row: pending (jobs came due or lapsed and $8 is false: nothing was claimed; take them over first),
---       candidates (that were looked at), then a record with token and expires_at, or nulls; in claim order; last the
---       key.
+--       candidates (that were looked at), entries (of the indexes that were read, dead ones too); then a record with
+--       token and expires_at, or nulls, and its rank and due; in claim order.
+-- Plans: where the walk starts comes out of a CTE, so that no plan, custom or generic, is bent by statistics of these
+--       values: the planner then takes a third of the table to match, {cap} of them wanted, and walks the index in order.
 -- Keeps: only rows of ready that this statement deleted become claims, so a job has one claimer. The rows that it
 --       locked and the byte cap left over stay in ready. Nothing here updates ready: ctid is stable under the lock.
 WITH clock AS MATERIALIZED (SELECT {now} AS now),
+at AS MATERIALIZED (SELECT $9::int AS rank, $10::bigint AS due, $11::bigint AS seq),
 locks AS MATERIALIZED (
     SELECT EXISTS (SELECT FROM {schema}.explicit_lock x WHERE x.expires_at > (SELECT now FROM clock)) AS live
 ),
@@ -16,19 +19,21 @@ wave AS MATERIALIZED (
     SELECT NOT $8::boolean AND (
                EXISTS (SELECT FROM {schema}.future f WHERE f.due <= (SELECT now FROM clock))
             OR EXISTS (SELECT FROM {schema}.lease l
-                        WHERE NOT l.parked AND l.expires_at <= (SELECT now FROM clock) AND {lease_is_free})) AS pending
+                        WHERE NOT l.parked AND l.expires_at <= (SELECT now FROM clock) AND {lease_is_free})) AS pending,
+           {read_so_far} AS read_before
 ),
 {pick},
 sized AS MATERIALIZED (
     SELECT p.tid, j.*,
-           sum(octet_length(j.arguments) + coalesce(octet_length(j.metadata), 0)) OVER (ORDER BY p.rank, p.due, p.seq)
-             - octet_length(j.arguments) - coalesce(octet_length(j.metadata), 0) AS bytes_before
+           sum(octet_length(j.arguments) + coalesce(octet_length(j.metadata), 0)) OVER w AS bytes,
+           row_number() OVER w AS place
       FROM picked p
      CROSS JOIN LATERAL (SELECT * FROM {schema}.job k WHERE k.seq = p.seq OFFSET 0) j
+    WINDOW w AS (ORDER BY p.rank, p.due, p.seq)
 ),
 gone AS (
     DELETE FROM {schema}.ready
-     WHERE ctid = ANY (ARRAY (SELECT tid FROM sized WHERE bytes_before < 16777216))
+     WHERE ctid = ANY (ARRAY (SELECT tid FROM sized WHERE bytes <= 16777216 OR place = 1))
     RETURNING *
 ),
 fresh AS (
@@ -44,13 +49,13 @@ retaken AS (
     UPDATE {schema}.lease l
        SET token = nextval('{schema}.token_seq'), expires_at = c.now + $6, started_at = c.now, request = $7,
            version = l.version + 1, attempt = l.attempt + 1, crash_count = l.crash_count + 1, parked = false,
-           worker = $3, server = $4, state = NULL
+           worker = $3, server = $4
       FROM clock c
      WHERE l.seq = ANY (ARRAY (SELECT seq FROM gone WHERE kind = 1))
     RETURNING l.seq, l.token, l.expires_at, l.version, l.attempt, l.crash_count, l.retry_count
 ),
 claimed AS (SELECT * FROM fresh UNION ALL SELECT * FROM retaken)
-SELECT w.pending, (SELECT count(*) FROM {candidates}) AS candidates,
+SELECT w.pending, (SELECT count(*) FROM {candidates}) AS candidates, {read_so_far} - w.read_before AS entries,
        s.id, s.method, s.arguments, s.created_at, s.queue, s.priority, s.max_retries, s.job_type, s.timeout_seconds,
        s.metadata, 1 AS kind, '{"started_at":' || c.now || $5 AS state, s.attempt, s.crash_count, s.retry_count,
        s.version, s.seq, s.token, s.expires_at, s.rank, s.due

@@ -5,7 +5,7 @@
 --       $12 max_retries, $13 job_type, $14 timeout_seconds, $15 metadata, $16 kind, $17 state, $18 due, $19 retry_count.
 --       Positions are in order of id: two chunks that share ids lock them in one order.
 -- Out:  a row an input: place, verdict (0 stored, 1 id taken, 2 locked, 3 not stored because of another), seq, token,
---       expires_at.
+--       expires_at, now.
 -- Keeps: sequence follows the caller's order; all jobs of the chunk share a due time; strict: a unique violation (two
 --       chunks at the same instant) fails the whole statement. {on_conflict} is empty when strict: a speculative
 --       insertion costs a second WAL record a row.
@@ -24,7 +24,7 @@ held AS MATERIALIZED (
     SELECT i.id
       FROM input i
       JOIN {schema}.explicit_lock x ON x.id = i.id
-     WHERE i.kind = 1 AND x.expires_at > (SELECT now FROM clock) AND x.worker <> i.state::json ->> 'worker_id'
+     WHERE i.kind = 1 AND i.id NOT IN (SELECT id FROM taken) AND x.expires_at > (SELECT now FROM clock) AND x.worker <> i.state::json ->> 'worker_id'
 ),
 gate AS MATERIALIZED (
     SELECT NOT EXISTS (SELECT FROM held) AND NOT ($2 AND EXISTS (SELECT FROM taken)) AS open
@@ -69,8 +69,9 @@ SELECT i.ord,
             WHEN NOT (SELECT open FROM gate) THEN 3
             WHEN i.kind = ANY ($4::smallint[]) THEN 0
             ELSE 1 END AS verdict,
-       i.seq, l.token, l.expires_at
+       i.seq, l.token, l.expires_at, c.now
   FROM input i
+ CROSS JOIN clock c
   LEFT JOIN added a ON a.seq = i.seq
   LEFT JOIN held h ON h.id = i.id
   LEFT JOIN taken t ON t.id = i.id

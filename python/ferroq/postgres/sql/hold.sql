@@ -2,8 +2,8 @@
 --
 -- In:   $1 clock offset; $2 ids.
 -- Out:  by job that was found standing: now, id, seq, place (0 ready, 1 lease, 2 done, 3 future), kind, version, attempt,
---       crash_count, retry_count, due, the trace, and of a claim token, worker, expires_at, parked, started_at, server,
---       state; held_by: the worker of a live explicit lock; found (false: the job row is there but the job was moving:
+--       crash_count, retry_count, due, the trace, and since when it is in its kind, of a claim token, worker, expires_at, parked,
+--       server; held_by: the worker of a live explicit lock; found (false: the job row is there but the job was moving:
 --       ask again, the next snapshot sees it).
 -- Keeps: order of locking ready before lease, and by seq within each, as in all other statements. A parked claim comes
 --       once, as a lease.
@@ -29,24 +29,24 @@ in_done AS MATERIALIZED (
 standing AS (
     SELECT seq, 0 AS place, kind, version, attempt, crash_count, retry_count, due, trace_kind, trace_version,
            trace_token, NULL::bigint AS token, NULL::text AS worker, NULL::bigint AS expires_at, NULL::boolean AS parked,
-           since AS started_at, NULL::text AS server, state
+           since, NULL::text AS server
       FROM in_ready WHERE kind <> 1
     UNION ALL
     SELECT l.seq, 1, 1, l.version, l.attempt, l.crash_count, l.retry_count, l.due, l.trace_kind, l.trace_version,
-           l.trace_token, l.token, l.worker, l.expires_at, l.parked, l.started_at, l.server, l.state
+           l.trace_token, l.token, l.worker, l.expires_at, l.parked, l.started_at, l.server
       FROM in_lease l
      WHERE NOT l.parked OR l.seq IN (SELECT seq FROM in_ready)
     UNION ALL
     SELECT seq, 3, kind, version, attempt, crash_count, retry_count, due, trace_kind, trace_version, trace_token,
-           NULL, NULL, NULL, NULL, NULL, NULL, state
+           NULL, NULL, NULL, NULL, NULL, NULL
       FROM in_future
     UNION ALL
     SELECT seq, 2, kind, version, attempt, crash_count, retry_count, NULL, trace_kind, trace_version, trace_token,
-           NULL, NULL, NULL, NULL, finished_at, NULL, state
+           NULL, NULL, NULL, NULL, finished_at, NULL
       FROM in_done
 )
 SELECT c.now, t.id, t.seq, s.place, s.kind, s.version, s.attempt, s.crash_count, s.retry_count, s.due, s.trace_kind,
-       s.trace_version, s.trace_token, s.token, s.worker, s.expires_at, s.parked, s.started_at, s.server, s.state,
+       s.trace_version, s.trace_token, s.token, s.worker, s.expires_at, s.parked, s.since, s.server,
        (SELECT x.worker FROM {schema}.explicit_lock x WHERE x.id = t.id AND x.expires_at > c.now) AS held_by,
        s.seq IS NOT NULL AS found
   FROM target t

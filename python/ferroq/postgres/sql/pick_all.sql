@@ -4,10 +4,10 @@ picked AS MATERIALIZED (
     SELECT * FROM (
         SELECT r.ctid AS tid, r.seq, r.rank, r.due
           FROM {schema}.ready r
-         WHERE (r.rank, r.due, r.seq) >= ($9::int, $10::bigint, $11::bigint)
+         WHERE (r.rank, r.due, r.seq) >= ((SELECT rank FROM at), (SELECT due FROM at), (SELECT seq FROM at))
            AND NOT (SELECT pending FROM wave) AND {ready_is_free}
          ORDER BY r.rank, r.due, r.seq
-         LIMIT 1000
+         LIMIT {cap}
            FOR UPDATE OF r SKIP LOCKED) x
      LIMIT $2::int
 )

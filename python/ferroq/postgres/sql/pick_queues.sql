@@ -8,10 +8,12 @@ heads AS MATERIALIZED (
         SELECT * FROM (
             SELECT r.seq, r.rank, r.due
               FROM {schema}.ready r
-             WHERE r.queue = q.queue AND (r.rank, r.due, r.seq) >= ($9::int, $10::bigint, $11::bigint)
+             WHERE (r.queue, r.rank, r.due, r.seq) >= (q.queue, (SELECT rank FROM at), (SELECT due FROM at),
+                                                       (SELECT seq FROM at))
+               AND r.queue <= q.queue
                AND NOT (SELECT pending FROM wave) AND {ready_is_free}
-             ORDER BY r.rank, r.due, r.seq
-             LIMIT 10000) y
+             ORDER BY r.queue, r.rank, r.due, r.seq
+             LIMIT {cap}) y
          LIMIT $13::int) h
 ),
 picked AS MATERIALIZED (

@@ -12,6 +12,7 @@ SELECT EXISTS (SELECT FROM {schema}.future f WHERE f.due <= c.now)
     OR EXISTS (SELECT FROM unnest($2::text[]) AS q (queue)
                 CROSS JOIN LATERAL (SELECT 1 FROM {schema}.ready r
                                      WHERE r.queue = q.queue AND {ready_is_free} LIMIT 1) h) AS available,
-       least((SELECT min(due) FROM {schema}.future),
-             (SELECT min(expires_at) FROM {schema}.lease WHERE NOT parked)) - c.now AS wait
+       least((SELECT min(f.due) FROM {schema}.future f WHERE f.due > c.now),
+             (SELECT min(l.expires_at) FROM {schema}.lease l WHERE NOT l.parked AND l.expires_at > c.now)) - c.now
+         AS wait
   FROM clock c

@@ -1,4 +1,4 @@
--- Deletes finished jobs, the longest finished first.
+-- Deletes finished jobs, the longest finished first, with the explicit locks on their ids.
 --
 -- In:   $1 clock offset; $2 kinds; $3 age in µs; $4 how many, at most 1,000.
 -- Out:  deleted; looked_at (fewer than $4: there are no more).
@@ -21,6 +21,7 @@ gone AS (
     DELETE FROM {schema}.done WHERE ctid = ANY (ARRAY (SELECT tid FROM picked)) RETURNING seq
 ),
 removed AS (
-    DELETE FROM {schema}.job WHERE seq = ANY (ARRAY (SELECT seq FROM gone)) RETURNING seq
-)
+    DELETE FROM {schema}.job WHERE seq = ANY (ARRAY (SELECT seq FROM gone)) RETURNING id
+),
+unlocked AS (DELETE FROM {schema}.explicit_lock WHERE id = ANY (ARRAY (SELECT id FROM removed)))
 SELECT (SELECT count(*) FROM removed) AS deleted, (SELECT count(*) FROM picked) AS looked_at

@@ -31,13 +31,13 @@ lined_up AS (
 put_off AS (
     INSERT INTO {schema}.future (seq, due, version, attempt, crash_count, retry_count, kind, trace_kind, trace_version,
                                  trace_token, state)
-    SELECT w.seq, c.now + $2, w.version, w.attempt, w.crash_count, w.retry_count, 5, 5, w.version, w.token,
-           '{"scheduled_at":' || c.now || ',"enqueue_at":' || c.now + $2 || ',"reason":"released"}'
+    SELECT w.seq, least(c.now + $2, {max_time}), w.version, w.attempt, w.crash_count, w.retry_count, 5, 5, w.version, w.token,
+           '{"scheduled_at":' || c.now || ',"enqueue_at":' || least(c.now + $2, {max_time}) || ',"reason":"released"}'
       FROM won w, clock c WHERE $2::bigint IS NOT NULL
 )
 SELECT w.ord, w.version, w.seq, w.attempt, w.crash_count, w.retry_count,
        CASE WHEN $2::bigint IS NULL THEN 0 ELSE 5 END AS kind,
        CASE WHEN $2::bigint IS NULL THEN '{"enqueued_at":' || c.now || '}'
-            ELSE '{"scheduled_at":' || c.now || ',"enqueue_at":' || c.now + $2 || ',"reason":"released"}' END AS state,
+            ELSE '{"scheduled_at":' || c.now || ',"enqueue_at":' || least(c.now + $2, {max_time}) || ',"reason":"released"}' END AS state,
        w.queue
   FROM won w, clock c

@@ -40,7 +40,9 @@ finished AS (
 ),
 dropped AS (
     DELETE FROM {schema}.job WHERE seq = ANY (ARRAY (SELECT seq FROM won WHERE kind = ANY ($2::smallint[])))
+    RETURNING id
 ),
+unlocked AS (DELETE FROM {schema}.explicit_lock WHERE id = ANY (ARRAY (SELECT id FROM dropped))),
 put_off AS (
     INSERT INTO {schema}.future (seq, due, version, attempt, crash_count, retry_count, kind, trace_kind, trace_version,
                                  trace_token, state)
