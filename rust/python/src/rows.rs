@@ -1,0 +1,225 @@
+//! Jobs as plain columns, for the backends that are written in Python: many in one call, the arguments' JSON untouched.
+
+use ferroq_core::{Body, ClaimLock, Error, Extras, Job as Record, Kind, Token, state_from_compact, state_to_compact};
+use pyo3::IntoPyObjectExt;
+use pyo3::prelude::*;
+use pyo3::types::{PyList, PyString, PyTuple};
+
+use crate::errors::{Blame, OWN, Scope, convert, wrong_type};
+use crate::job::Job;
+use crate::text;
+
+/// What the jobs carry at this moment, checked, one tuple a job; see `Row` in the stub for the columns.
+#[pyfunction]
+pub(crate) fn snapshot<'py>(
+    py: Python<'py>,
+    jobs: &Bound<'py, PyAny>,
+    max_payload_bytes: usize,
+    backend: &str,
+    operation: &str,
+) -> PyResult<Bound<'py, PyList>> {
+    let scope = Scope { backend: Some(backend), operation: Some(operation) };
+    let rows = PyList::empty(py);
+    for job in jobs.try_iter()? {
+        let job = job?;
+        let job = job.cast::<Job>().map_err(|_| wrong_type("jobs", "a sequence of Job", &job))?;
+        let (record, lock) = job.get().snapshot(py, scope)?;
+        record.check_size(max_payload_bytes).map_err(|error| convert(py, &error, scope))?;
+        rows.append(row(py, &record, lock.as_ref())?)?;
+    }
+    Ok(rows)
+}
+
+fn row<'py>(py: Python<'py>, record: &Record, lock: Option<&ClaimLock>) -> PyResult<Bound<'py, PyTuple>> {
+    let body = &record.body;
+    let columns: [Bound<'py, PyAny>; 17] = [
+        body.id().into_bound_py_any(py)?,
+        body.method().into_bound_py_any(py)?,
+        body.arguments().into_bound_py_any(py)?,
+        body.created_at().into_bound_py_any(py)?,
+        record.queue.as_ref().into_bound_py_any(py)?,
+        record.priority.into_bound_py_any(py)?,
+        record.max_retries.into_bound_py_any(py)?,
+        record.job_type().map(AsRef::<str>::as_ref).into_bound_py_any(py)?,
+        record.timeout_seconds().into_bound_py_any(py)?,
+        record.metadata().map(AsRef::<str>::as_ref).into_bound_py_any(py)?,
+        (record.state.kind() as u8).into_bound_py_any(py)?,
+        state_to_compact(&record.state).into_bound_py_any(py)?,
+        record.state.own_due().into_bound_py_any(py)?,
+        record.state.worker().map(AsRef::<str>::as_ref).into_bound_py_any(py)?,
+        record.state.own_retry_count().unwrap_or(0).into_bound_py_any(py)?,
+        record.version.into_bound_py_any(py)?,
+        lock.map(|lock| lock.token.get()).into_bound_py_any(py)?,
+    ];
+    PyTuple::new(py, columns)
+}
+
+/// The columns of a stored job, as `restore` reads them.
+pub(crate) fn stored<'py>(py: Python<'py>, record: &Record, lock: Option<&ClaimLock>) -> PyResult<Bound<'py, PyTuple>> {
+    let body = &record.body;
+    let columns: [Bound<'py, PyAny>; 19] = [
+        body.id().into_bound_py_any(py)?,
+        body.method().into_bound_py_any(py)?,
+        body.arguments().into_bound_py_any(py)?,
+        body.created_at().into_bound_py_any(py)?,
+        record.queue.as_ref().into_bound_py_any(py)?,
+        record.priority.into_bound_py_any(py)?,
+        record.max_retries.into_bound_py_any(py)?,
+        record.job_type().map(AsRef::<str>::as_ref).into_bound_py_any(py)?,
+        record.timeout_seconds().into_bound_py_any(py)?,
+        record.metadata().map(AsRef::<str>::as_ref).into_bound_py_any(py)?,
+        (record.state.kind() as u8).into_bound_py_any(py)?,
+        state_to_compact(&record.state).into_bound_py_any(py)?,
+        record.attempt.into_bound_py_any(py)?,
+        record.crash_count.into_bound_py_any(py)?,
+        record.retry_count.into_bound_py_any(py)?,
+        record.version.into_bound_py_any(py)?,
+        record.sequence.into_bound_py_any(py)?,
+        lock.map(|lock| lock.token.get()).into_bound_py_any(py)?,
+        lock.map(|lock| lock.expires_at).into_bound_py_any(py)?,
+    ];
+    PyTuple::new(py, columns)
+}
+
+/// Jobs out of stored columns; see `Stored` in the stub. A row that cannot be decoded gives a `CorruptJobError` in its place.
+#[pyfunction]
+pub(crate) fn restore<'py>(
+    py: Python<'py>,
+    rows: &Bound<'py, PyAny>,
+    backend: &str,
+    operation: &str,
+) -> PyResult<Bound<'py, PyList>> {
+    let scope = Scope { backend: Some(backend), operation: Some(operation) };
+    let jobs = PyList::empty(py);
+    for row in rows.try_iter()? {
+        let row = row?.cast_into::<PyTuple>()?;
+        match read(&row) {
+            Ok((record, lock)) => jobs.append(Bound::new(py, Job::from_record(record, lock))?)?,
+            Err(reason) => {
+                let id = row.get_item(0)?;
+                let id = id.cast::<PyString>().map_or_else(|_| String::new(), |id| id.to_string_lossy().into_owned());
+                let error = convert(py, &Error::Corrupt { id: id.into(), reason: reason.to_string() }, scope);
+                jobs.append(error.into_value(py))?;
+            }
+        }
+    }
+    Ok(jobs)
+}
+
+/// Unpickles a job.
+#[pyfunction]
+pub(crate) fn restore_job(row: &Bound<'_, PyTuple>, worker_id: Option<&Bound<'_, PyAny>>) -> PyResult<Job> {
+    let (record, _) = read(row)?;
+    let token = row.get_item(17)?.extract::<Option<u64>>()?.and_then(Token::new);
+    let lock = match (token, row.get_item(18)?.extract::<Option<i64>>()?) {
+        (Some(token), Some(expires_at)) => text::optional_name("worker_id", worker_id, Blame::data(OWN))?
+            .map(|worker_id| ClaimLock { token, expires_at, worker_id }),
+        _ => None,
+    };
+    Ok(Job::from_record(record, lock))
+}
+
+fn read(row: &Bound<'_, PyTuple>) -> PyResult<(Record, Option<ClaimLock>)> {
+    let py = row.py();
+    let blame = Blame::data(OWN);
+    let item = |at: usize| row.get_item(at);
+    let (id, method, arguments) = (item(0)?, item(1)?, item(2)?);
+    let body = Body::new(
+        text::name("id", &id, blame)?,
+        text::name("method", &method, blame)?,
+        text::text("arguments", &arguments, blame)?,
+        item(3)?.extract()?,
+    )
+    .map_err(|error| convert(py, &error, OWN))?;
+    if !ferroq_core::check_time(body.created_at()) {
+        return Err(blame.refuse(py, "created_at", "must lie between 1970 and 2254"));
+    }
+    let kind = Kind::from_number(item(10)?.extract()?).ok_or_else(|| blame.refuse(py, "kind", "must be 0 to 6"))?;
+    let fields = item(11)?;
+    let state =
+        state_from_compact(kind, text::text("state", &fields, blame)?).map_err(|error| convert(py, &error, OWN))?;
+    let timeout = item(8)?;
+    let metadata = item(9)?;
+    let extras = Extras {
+        job_type: text::optional_name("job_type", Some(&item(7)?), blame)?,
+        timeout_seconds: if timeout.is_none() {
+            None
+        } else {
+            Some(text::count("timeout_seconds", &timeout, 1, blame)?)
+        },
+        metadata: if metadata.is_none() {
+            None
+        } else {
+            let text = text::text("metadata", &metadata, blame)?;
+            crate::metadata::decode(py, Some(text)).map_err(|reason| blame.refuse(py, "metadata", &reason))?;
+            Some(text.into())
+        },
+    };
+    let token = item(17)?.extract::<Option<u64>>()?.and_then(Token::new);
+    let lock = match (token, item(18)?.extract::<Option<i64>>()?, state.worker()) {
+        (Some(token), Some(expires_at), Some(worker)) => {
+            Some(ClaimLock { token, expires_at, worker_id: worker.clone() })
+        }
+        _ => None,
+    };
+    let record = Record {
+        body,
+        queue: text::shared_name("queue", &item(4)?, blame)?,
+        state,
+        extras: (extras != Extras::default()).then(|| extras.into()),
+        priority: text::int32("priority", &item(5)?, i32::MIN, blame)?,
+        max_retries: text::count("max_retries", &item(6)?, 0, blame)?,
+        attempt: text::count("attempt", &item(12)?, 0, blame)?,
+        crash_count: text::count("crash_count", &item(13)?, 0, blame)?,
+        retry_count: text::count("retry_count", &item(14)?, 0, blame)?,
+        version: item(15)?.extract()?,
+        sequence: item(16)?.extract()?,
+    };
+    Ok((record, lock))
+}
+
+/// Sets a job's read-only attributes after an accepted write; `lock` is token and expiry, `state` kind and compact fields.
+#[pyfunction]
+#[pyo3(signature = (job, version, sequence, attempt, crash_count, retry_count, lock=None, state=None))]
+#[allow(clippy::too_many_arguments, reason = "positional columns: this is called once a job")]
+pub(crate) fn write_back(
+    job: &Bound<'_, Job>,
+    version: u64,
+    sequence: u64,
+    attempt: u32,
+    crash_count: u32,
+    retry_count: u32,
+    lock: Option<(u64, i64)>,
+    state: Option<(u8, String)>,
+) -> PyResult<()> {
+    let py = job.py();
+    let state = state
+        .map(|(kind, fields)| {
+            let kind = Kind::from_number(kind).ok_or_else(|| Blame::data(OWN).refuse(py, "kind", "must be 0 to 6"))?;
+            state_from_compact(kind, &fields).map_err(|error| convert(py, &error, OWN))
+        })
+        .transpose()?;
+    job.get().with_record(py, |record, held| {
+        record.version = version;
+        record.sequence = sequence;
+        record.attempt = attempt;
+        record.crash_count = crash_count;
+        record.retry_count = retry_count;
+        if let Some(state) = state {
+            record.state = state;
+        }
+        let worker = record.state.worker().or(held.as_ref().map(|lock| &lock.worker_id)).cloned();
+        *held = lock.and_then(|(token, expires_at)| {
+            Some(ClaimLock { token: Token::new(token)?, expires_at, worker_id: worker? })
+        });
+    });
+    Ok(())
+}
+
+/// Sets the expiry of the claim that a job holds under that token.
+#[pyfunction]
+pub(crate) fn renew(job: &Bound<'_, Job>, token: u64, expires_at: i64) {
+    if let Some(token) = Token::new(token) {
+        job.get().renewed(job.py(), token, expires_at);
+    }
+}
