@@ -180,7 +180,7 @@ async def test_no_plan_depends_on_the_backlog(backend: PostgresBackend, schema: 
                     wrong.append(f"{name}: {kind} of ready instead of a walk in claim order")
     finally:
         await connection.close()
-    assert wrong == []
+    assert not wrong, "\n".join(wrong)
 
 
 async def test_a_claim_returns_and_takes_exactly_its_limit(backend: PostgresBackend, schema: str) -> None:

@@ -21,6 +21,15 @@ _IS_FREE = (
     " WHERE x.expires_at > (SELECT now FROM clock)"
     " AND x.id = (SELECT k.id FROM {schema}.job k WHERE k.seq = %s.seq)))"
 )
+# Whether something came due or lapsed. Ordered and limited: a plain EXISTS is planned as a sequential scan, since a third
+# of the rows is expected to match, and reads all of them where none does.
+_FIRST_DUE = "SELECT f.due FROM {schema}.future f WHERE f.due <= (SELECT now FROM clock) ORDER BY f.due LIMIT 1"
+_FIRST_LAPSED = (
+    "SELECT l.seq FROM {schema}.lease l"
+    " WHERE NOT l.parked AND l.expires_at <= (SELECT now FROM clock) AND {lease_is_free}"
+    " ORDER BY l.expires_at, l.seq LIMIT 1"
+)
+
 # Index entries that this session's statements have read: what a claim waded through tells whether dead ones pile up. A
 # count, where a duration would mistake a busy machine for it. Needs track_counts, as autovacuum does.
 _READ_SO_FAR = "({})".format(
@@ -112,6 +121,8 @@ class Queries:
     def _load(self, name: str, **parts: str) -> str:
         text = _text(name)
         shared = {
+            "first_due": _FIRST_DUE,
+            "first_lapsed": _FIRST_LAPSED,
             "ready_is_free": _IS_FREE % "r",
             "lease_is_free": _IS_FREE % "l",
             "now": _NOW,

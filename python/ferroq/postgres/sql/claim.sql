@@ -17,9 +17,7 @@ locks AS MATERIALIZED (
 ),
 wave AS MATERIALIZED (
     SELECT NOT $8::boolean AND (
-               EXISTS (SELECT FROM {schema}.future f WHERE f.due <= (SELECT now FROM clock))
-            OR EXISTS (SELECT FROM {schema}.lease l
-                        WHERE NOT l.parked AND l.expires_at <= (SELECT now FROM clock) AND {lease_is_free})) AS pending,
+               EXISTS (SELECT FROM ({first_due}) y) OR EXISTS (SELECT FROM ({first_lapsed}) y)) AS pending,
            {read_so_far} AS read_before
 ),
 {pick},

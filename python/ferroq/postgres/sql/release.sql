@@ -19,7 +19,8 @@ won AS MATERIALIZED (
     SELECT i.ord, i.seq, i.token, i.queue, i.priority, f.due, f.version + 1 AS version, f.attempt - 1 AS attempt,
            f.crash_count, f.retry_count
       FROM freed f
-      JOIN input i ON i.seq = f.seq AND i.token = f.token
+      FULL JOIN input i ON i.seq = f.seq AND i.token = f.token
+     WHERE coalesce(f.seq, -1) >= 0 AND coalesce(i.seq, -1) >= 0
 ),
 lined_up AS (
     INSERT INTO {schema}.ready (seq, due, since, rank, version, attempt, crash_count, retry_count, kind, trace_kind,

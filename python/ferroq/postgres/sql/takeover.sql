@@ -45,6 +45,7 @@ put_in_line AS (
     RETURNING seq
 )
 SELECT (SELECT count(*) FROM put_in_line) AS moved,
-       EXISTS (SELECT FROM {schema}.lease l
-                WHERE NOT l.parked AND l.expires_at <= (SELECT now FROM clock) AND l.crash_count + 1 >= $3
-                  AND {lease_is_free}) AS doomed
+       EXISTS (SELECT FROM (SELECT l.seq FROM {schema}.lease l
+                             WHERE NOT l.parked AND l.expires_at <= (SELECT now FROM clock)
+                               AND l.crash_count + 1 >= $3 AND {lease_is_free}
+                             ORDER BY l.expires_at, l.seq LIMIT 1) y) AS doomed
