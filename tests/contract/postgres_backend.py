@@ -88,12 +88,12 @@ class PostgresBackend(ContractBackend):
                 await self._audit(connection, schema)
                 await connection.execute(f"DROP SCHEMA {schema} CASCADE")
             left = await connection.fetchval(
-                "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND database ="
-                " (SELECT oid FROM pg_database WHERE datname = current_database())"
+                "SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid"
+                " WHERE l.locktype = 'advisory' AND a.state = 'idle'"
             )
         finally:
             await connection.close()
-        assert left == 0, "an advisory lock is left"
+        assert left == 0, "an idle session holds an advisory lock"
 
     async def _audit(self, connection: asyncpg.Connection, schema: str) -> None:
         """No row is left that no job accounts for, and nothing but our tables."""
@@ -109,7 +109,9 @@ class PostgresBackend(ContractBackend):
             assert lost == 0, f"{lost} rows of {table} without a job"
         markers = await connection.fetchval(f"SELECT count(*) FROM {schema}.explicit_lock WHERE worker = ''")
         assert markers == 0, "a marker is left among the locks"
-        tables = await connection.fetch("SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = to_regnamespace($1)", schema)
+        tables = await connection.fetch(
+            "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = to_regnamespace($1)", schema
+        )
         assert {row["relname"] for row in tables} == {
             "job", "ready", "lease", "future", "done", "explicit_lock", "migration",
         }  # fmt: skip
