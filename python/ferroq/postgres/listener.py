@@ -1,8 +1,9 @@
 """Waking: NOTIFY after our commits, LISTEN on one connection, and a slow poll behind it [Q16].
 
 NOTIFY takes a database-wide lock at commit, so it never rides along with the work: a task of its own sends it, at once
-when none went out in the last 10 ms, else what has come together by then, each queue once. Waiters of this process are
-woken without the server. What is lost (a crash between commit and NOTIFY, no LISTEN connection) the poll finds, at the
+when none went out in the last 10 ms, else what has come together by then, each queue once. A payload is the sender, how
+many jobs became available and the queue: each process wakes as many waiters, the longest waiting first, and not all of
+them for one job. Waiters of the sender itself are woken without the server. What is lost (a crash between commit and NOTIFY, no LISTEN connection) the poll finds, at the
 latest a second after.
 """
 
@@ -10,8 +11,10 @@ from __future__ import annotations
 
 import asyncio
 import random
+import secrets
 import time
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,7 +30,6 @@ if TYPE_CHECKING:
 _INTERVAL: Final = 0.01
 _POLL: Final = (0.6, 0.9)  # seconds, jittered
 _MANY: Final = 64  # queues in one flush from which on one payload says "all"
-_ALL: Final = "*"  # with a prefix on queue names, so that a queue of that name is none
 _RECONNECT: Final = (0.1, 5.0)
 
 
@@ -41,7 +43,8 @@ class Wakeups:
         self._patience = patience
         self._channel = f"ferroq_{connections.config.schema_name}"
         self._waiters: dict[asyncio.Event, frozenset[str] | None] = {}
-        self._news: set[str] = set()
+        self._news: Counter[str] = Counter()
+        self._sender_id = secrets.token_hex(4)
         self._sender: asyncio.Task[None] | None = None
         self._sent = 0.0
         self._listening: asyncio.Task[None] | None = None
@@ -49,18 +52,26 @@ class Wakeups:
 
     # -------------------------------------------------------------- sending
 
-    def announce(self, queues: Collection[str]) -> None:
-        """Jobs of these queues became available, and that is committed."""
-        if not queues:
+    def announce(self, available: Mapping[str, int]) -> None:
+        """So many jobs of these queues became available, and that is committed."""
+        if not available:
             return
-        self._wake(queues)
-        self._news.update(queues)
+        for queue, count in available.items():
+            self._wake(queue, count)
+        self._news.update(available)
         if self._sender is None or self._sender.done():
             self._sender = asyncio.ensure_future(self._send())
 
-    def payloads(self, queues: Collection[str]) -> list[str]:
-        """What NOTIFY carries for these queues."""
-        return [_ALL] if len(queues) > _MANY else sorted("q" + queue for queue in queues)
+    def payloads(self, available: Mapping[str, int], *, own: bool = False) -> list[str]:
+        """What NOTIFY carries.
+
+        Args:
+            own: whether the waiters here know already.
+        """
+        sender = self._sender_id if own else ""
+        if len(available) > _MANY:
+            return [f"{sender}:0:"]
+        return [f"{sender}:{count}:{queue}" for queue, count in sorted(available.items())]
 
     @property
     def channel(self) -> str:
@@ -71,20 +82,24 @@ class Wakeups:
             pause = self._sent + _INTERVAL - time.monotonic()
             if pause > 0:
                 await asyncio.sleep(pause)
-            news, self._news = self._news, set()
+            news, self._news = self._news, Counter()
             self._sent = time.monotonic()
 
-            async def notify(conn: Connection, payloads: list[str] = self.payloads(news)) -> None:
+            async def notify(conn: Connection, payloads: list[str] = self.payloads(news, own=True)) -> None:
                 await conn.execute(self._queries.notify, self._channel, payloads)
 
             # Lost news is found by the poll.
             with suppress(StorageError):
                 await self._connections.run("notify", notify)
 
-    def _wake(self, queues: Collection[str] | None) -> None:
+    def _wake(self, queue: str | None, count: int) -> None:
+        """Wakes waiters of that queue (None: of any), the longest waiting first, one a job."""
         for event, wanted in self._waiters.items():
-            if queues is None or wanted is None or not wanted.isdisjoint(queues):
+            if count <= 0:
+                return
+            if not event.is_set() and (queue is None or wanted is None or queue in wanted):
                 event.set()
+                count -= 1
 
     # -------------------------------------------------------------- waiting
 
@@ -103,6 +118,8 @@ class Wakeups:
                     return True
                 left = None if deadline is None else deadline - time.monotonic()
                 if left is not None and left <= 0:
+                    if event.is_set():
+                        continue  # news while the last look was under way: look once more
                     return False
                 limits = [random.uniform(*_POLL), pause, left]
                 with suppress(TimeoutError):
@@ -112,8 +129,14 @@ class Wakeups:
                     raise StorageClosedError(
                         f"{operation}: the storage was closed", backend=BACKEND, operation=operation
                     )
+        except BaseException:
+            if event.is_set():
+                # Cancelled with news in hand, which was perhaps meant for this one alone: pass it on.
+                del self._waiters[event]
+                self._wake(None, len(self._waiters))
+            raise
         finally:
-            del self._waiters[event]
+            self._waiters.pop(event, None)
 
     async def _probe(self, operation: str, queues: Sequence[str] | None) -> tuple[bool, float | None]:
         """Whether a claim may succeed now, and seconds until something comes due or lapses."""
@@ -147,7 +170,7 @@ class Wakeups:
                 connection.add_termination_listener(lambda _: gone.set())
                 await connection.add_listener(self._channel, self._heard)
                 # News of before this LISTEN may have been missed.
-                self._wake(None)
+                self._wake(None, len(self._waiters))
                 while not gone.is_set():
                     # A dead peer is found by asking: TCP alone may take hours to notice.
                     with suppress(TimeoutError):
@@ -161,7 +184,10 @@ class Wakeups:
                 connection.terminate()
 
     def _heard(self, _connection: Any, _pid: int, _channel: str, payload: str) -> None:
-        self._wake(None if payload == _ALL else (payload[1:],))
+        sender, _, rest = payload.partition(":")
+        count, _, queue = rest.partition(":")
+        if sender != self._sender_id and count.isdigit():
+            self._wake(queue or None, int(count) or len(self._waiters))
 
     async def close(self) -> None:
         """Wakes the waiters with `StorageClosedError`, sends what is left and stops listening."""

@@ -415,7 +415,7 @@ class PostgresStorage(Storage):
             check_name("worker_id", worker_id, BACKEND, operation)
             freed, queue = await opened.locks.release(operation, job_id, worker_id)
             if queue is not None:
-                opened.wakeups.announce({queue})
+                opened.wakeups.announce({queue: 1})
             return freed
 
     # ------------------------------------------------------------------ batches

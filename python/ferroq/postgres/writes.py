@@ -7,6 +7,7 @@ decide by the contract's rules, put them to their new place, in one short transa
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
@@ -67,8 +68,8 @@ class Writes:
 
     async def enqueue(
         self, operation: str, items: Sequence[Item], *, skip: bool, connection: Connection | None = None
-    ) -> tuple[list[Accepted | None], set[str]]:
-        """Stores a chunk with no id twice, all or nothing; None where the id existed. Also the queues to wake."""
+    ) -> tuple[list[Accepted | None], Counter[str]]:
+        """Stores a chunk with no id twice, all or nothing; None where the id existed. Also how many jobs became available, by queue."""
 
         async def once(conn: Connection) -> list[Any]:
             return await self._store(conn, items, skip)
@@ -134,7 +135,7 @@ class Writes:
 
     def _stored(
         self, operation: str, items: Sequence[Item], rows: Sequence[Any], skip: bool
-    ) -> tuple[list[Accepted | None], set[str]]:
+    ) -> tuple[list[Accepted | None], Counter[str]]:
         verdicts = {row["verdict"] for row in rows}
         if not skip and TAKEN in verdicts:
             taken = sorted(row["ord"] for row in rows if row["verdict"] == TAKEN)
@@ -148,7 +149,7 @@ class Writes:
                 operation=operation,
             )
         accepted: list[Accepted | None] = [None] * len(items)
-        wake: set[str] = set()
+        wake: Counter[str] = Counter()
         for row in rows:
             if row["verdict"] != STORED:
                 continue
@@ -157,15 +158,16 @@ class Writes:
             lock = (row["token"], row["expires_at"]) if row["token"] is not None else None
             accepted[row["ord"]] = Accepted(1, row["seq"], int(kind == PROCESSING), 0, own[RETRY_COUNT], lock)
             if kind == ENQUEUED or (kind in PUT_OFF and (own[DUE] or 0) <= row["now"]):
-                wake.add(own[QUEUE])
+                wake[own[QUEUE]] += 1
         return accepted, wake
 
     # -------------------------------------------------------------- update
 
-    async def update(self, operation: str, items: Sequence[Item]) -> tuple[list[StorageError | Accepted], set[str]]:
-        """Updates a chunk with no id twice; a verdict each, by position, and the queues to wake."""
+    async def update(self, operation: str, items: Sequence[Item]) -> tuple[list[StorageError | Accepted], Counter[str]]:
+        """Updates a chunk with no id twice; a verdict each, by position, and how many jobs became available,
+        by queue."""
         verdicts: dict[int, StorageError | Accepted] = {}
-        wake: set[str] = set()
+        wake: Counter[str] = Counter()
         claims = [
             (place, item)
             for place, item in enumerate(items)
@@ -196,8 +198,8 @@ class Writes:
                     verdict = Accepted(row[VERSION] + 1, job.sequence, job.attempt, job.crash_count, job.retry_count)
                 verdicts[place] = verdict
                 if isinstance(verdict, Accepted):
-                    wake.add(self._woken(items[place].row, now))
-        wake.discard("")
+                    wake[self._woken(items[place].row, now)] += 1
+        wake.pop("", None)
         return [verdicts[place] for place in range(len(items))], wake
 
     def _woken(self, row: Any, now: int | None) -> str:
@@ -282,8 +284,9 @@ class Writes:
 
     async def release(
         self, operation: str, items: Sequence[tuple[int, str, int, int]], delay: int | None
-    ) -> tuple[dict[int, Accepted], set[str]]:
-        """Gives claims back: items are place, id, sequence and token. The accepted ones, and the queues to wake."""
+    ) -> tuple[dict[int, Accepted], Counter[str]]:
+        """Gives claims back: items are place, id, sequence and token. The accepted ones, and what became
+        available, by queue."""
         rows = sorted(((place, seq, token, job_id) for place, job_id, seq, token in items), key=lambda row: row[1])
 
         async def fast(conn: Connection) -> list[Any]:
@@ -291,27 +294,27 @@ class Writes:
             return found
 
         accepted: dict[int, Accepted] = {}
-        wake: set[str] = set()
+        wake: Counter[str] = Counter()
         for row in await self._connections.run(operation, fast):
             accepted[row["ord"]] = Accepted(
                 row["version"], row["seq"], row["attempt"], row["crash_count"], row["retry_count"],
                 state=(row["kind"], row["state"]),
             )  # fmt: skip
-            wake.add(row["queue"])
+            wake[row["queue"]] += 1
         rest = [item for item in items if item[0] not in accepted]
         if rest:
             slow, queues = await self._connections.run(operation, lambda conn: self._release_held(conn, rest, delay))
             accepted |= slow
-            wake |= queues
-        return accepted, wake if delay is None else set()
+            wake.update(queues)
+        return accepted, wake if delay is None else Counter()
 
     async def _release_held(
         self, conn: Connection, items: Sequence[tuple[int, str, int, int]], delay: int | None
-    ) -> tuple[dict[int, Accepted], set[str]]:
+    ) -> tuple[dict[int, Accepted], Counter[str]]:
         """Repeats of a release, and claims that lapsed and were put back in line."""
         accepted: dict[int, Accepted] = {}
         changes: list[tuple[Any, ...]] = []
-        wake: set[str] = set()
+        wake: Counter[str] = Counter()
         kind = ENQUEUED if delay is None else SCHEDULED
         async with self._holding(conn, [item[1] for item in items]) as standings:
             records = {
@@ -332,7 +335,7 @@ class Writes:
                          standing.crash_count, standing.retry_count, kind, version, token, None, None, None, None,
                          *(record[name] for name in _RECORD), standing.now)
                     )  # fmt: skip
-                    wake.add(record["queue"])
+                    wake[record["queue"]] += 1
                 elif standing.repeats(token, kind):
                     shown = record["state"] if standing.kind == kind else state
                     accepted[place] = Accepted(
