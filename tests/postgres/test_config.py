@@ -10,6 +10,8 @@ from ferroq.errors import ConfigurationError
 from ferroq.postgres import PostgresConfig, PostgresStorage
 from ferroq.testing.contract import promises
 
+pytestmark = pytest.mark.scope("postgres")
+
 URL = "postgresql://ada:s3cret@db.example/jobs"
 
 

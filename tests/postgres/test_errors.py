@@ -18,6 +18,8 @@ from ferroq.errors import (
 from ferroq.postgres.errors import is_lost, sqlstate, wrapped
 from ferroq.testing.contract import promises
 
+pytestmark = pytest.mark.scope("postgres")
+
 
 def made(code: str, text: str = "some words") -> asyncpg.PostgresError:
     return asyncpg.PostgresError.new({"C": code, "M": text, "S": "ERROR"})

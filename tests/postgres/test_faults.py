@@ -26,7 +26,7 @@ from ferroq.postgres import PostgresConfig, PostgresStorage
 from ferroq.testing.contract import promises
 from tests.servers import Flavour, PostgresServer
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180), pytest.mark.scope("postgres")]
 
 
 @pytest.fixture

@@ -12,10 +12,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-import asyncpg
-
 from ..errors import SchemaMismatchError
-from .errors import sqlstate
 from .queries import Queries, quoted
 
 
@@ -142,8 +139,9 @@ async def check(connection: Any, schema: str) -> None:
     """Raises `SchemaMismatchError` unless the schema is exactly the one that this version needs."""
     try:
         have = await applied(connection, schema)
-    except asyncpg.PostgresError as error:
-        if sqlstate(error) == "42501":
+    except Exception as error:
+        # By its code alone: this module is also there without the driver.
+        if getattr(error, "sqlstate", None) == "42501":
             raise _mismatch(
                 f"schema {schema!r} is there but not readable for this role; "
                 f"`ferroq migrate --sql --schema {schema} --role NAME` prints the grants it needs"
