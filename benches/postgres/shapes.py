@@ -31,7 +31,8 @@ CREATE TABLE {s}.job (
     seq bigserial PRIMARY KEY, due bigint, expires_at bigint, token bigint, created_at bigint NOT NULL,
     changed_at bigint, request bigint, rank int NOT NULL, max_retries int NOT NULL, timeout_seconds int,
     version int NOT NULL, attempt int NOT NULL, crash_count int NOT NULL, retry_count int NOT NULL,
-    kind smallint NOT NULL, trace_kind smallint, trace_version int, trace_token bigint, id text COLLATE "C" NOT NULL UNIQUE,
+    kind smallint NOT NULL, trace_kind smallint, trace_version int, trace_token bigint,
+    id text COLLATE "C" NOT NULL UNIQUE,
     method text NOT NULL, queue text COLLATE "C" NOT NULL, job_type text, worker text, server text,
     arguments text NOT NULL, metadata text, state text NOT NULL
 );
@@ -116,7 +117,9 @@ class Moves:
     async def claim(self, c: asyncpg.Connection, n: int) -> list[Any]:
         suffix = ',"worker_id":"worker-1","server_name":"server-1"}'
         head = (0, n, "worker-1", "server-1", suffix, 1800000000, random.getrandbits(62), False, -(2**31), 0, 0)
-        rows = await (c.fetch(self.q.claim_queue, *head, "default") if self.by_queue else c.fetch(self.q.claim_all, *head))
+        rows = await (
+            c.fetch(self.q.claim_queue, *head, "default") if self.by_queue else c.fetch(self.q.claim_all, *head)
+        )
         return [r for r in rows if r["id"] is not None]
 
     async def settle(self, c: asyncpg.Connection, jobs: list[Any]) -> None:

@@ -1,4 +1,4 @@
-"""The Postgres backend, as the contract suite sees it: a schema of its own for each store, on a server that is shared."""
+"""The Postgres backend, as the contract suite sees it: a schema for each store, on a server that is shared."""
 
 from __future__ import annotations
 

@@ -57,7 +57,10 @@ class PgBouncer:
             options = {"user": uid, "group": uid, "extra_groups": []}
         with (self.folder / "log").open("wb") as log:
             self._process = subprocess.Popen(
-                [program, str(self.folder / "pgbouncer.ini")], stdout=log, stderr=log, **options  # type: ignore[call-overload]
+                [program, str(self.folder / "pgbouncer.ini")],
+                stdout=log,
+                stderr=log,
+                **options,  # type: ignore[call-overload]
             )
         deadline = time.monotonic() + 10
         while True:

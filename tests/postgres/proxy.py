@@ -10,8 +10,7 @@ from typing import Self
 class Proxy:
     """Listens on a free port of 127.0.0.1 and passes on to a server.
 
-    `lose_replies` drops what the server says from then on and cuts the connection `cut_after` seconds later; `mute` keeps
-    the connection and says nothing for ever.
+    `losing` drops the server's next answer and cuts all connections; `muted` keeps them and says nothing for ever.
     """
 
     def __init__(self, host: str, port: int) -> None:

@@ -79,7 +79,8 @@ async def test_the_script_makes_what_migrate_makes(backend: PostgresBackend, con
         rows = await connection.fetch(
             "SELECT table_name || '.' || column_name AS name, data_type AS what FROM information_schema.columns"
             " WHERE table_schema = $1 UNION ALL"
-            " SELECT indexname, replace(indexdef, schemaname || '.', '') FROM pg_indexes WHERE schemaname = $1 ORDER BY 1",
+            " SELECT indexname, replace(indexdef, schemaname || '.', '') FROM pg_indexes"
+            " WHERE schemaname = $1 ORDER BY 1",
             schema,
         )
         return [tuple(row) for row in rows]

@@ -1,4 +1,4 @@
-"""The plans of the hot statements at 10^5 rows: index access in claim order, no sort of the backlog, no sequential scan.
+"""Plans of the hot statements at 10^5 rows: index access in claim order, no sort of the backlog, no sequential scan.
 
 Under fresh and stale statistics, for custom and generic plans. `FERROQ_PLAN_ROWS=1000000` widens it (make scale).
 """
@@ -163,7 +163,9 @@ async def explained(connection: asyncpg.Connection, sql: str, arguments: tuple[A
 
 @pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
 async def test_no_plan_depends_on_the_backlog(backend: PostgresBackend, schema: str, mode: str) -> None:
-    connection = await asyncpg.connect(backend.dsn, server_settings={"plan_cache_mode": mode}, max_cacheable_statement_size=0)
+    connection = await asyncpg.connect(
+        backend.dsn, server_settings={"plan_cache_mode": mode}, max_cacheable_statement_size=0
+    )
     wrong = []
     try:
         for name, (sql, arguments) in statements(Queries(schema)).items():

@@ -111,15 +111,11 @@ async def test_never_a_live_explicit_lock_beside_a_newer_claim(
 
 @promises("Q25", "Q22")
 @pytest.mark.parametrize("queues", [["a", "b"], None])
-async def test_two_claimers_over_two_queues_both_get_one(
-    backend: PostgresBackend, queues: list[str] | None
-) -> None:
+async def test_two_claimers_over_two_queues_both_get_one(backend: PostgresBackend, queues: list[str] | None) -> None:
     storage, other = await open_two(backend)
     for round_ in range(150):
         await storage.enqueue_many([Job("work", queue="a"), Job("work", queue="b")])
-        found = await asyncio.gather(
-            storage.fetch_and_lock_job("one", queues), other.fetch_and_lock_job("two", queues)
-        )
+        found = await asyncio.gather(storage.fetch_and_lock_job("one", queues), other.fetch_and_lock_job("two", queues))
         assert all(job is not None for job in found), f"round {round_}: a job was free"
         for job in found:
             assert job is not None

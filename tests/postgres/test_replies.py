@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from urllib.parse import urlsplit
 
 import pytest
@@ -98,9 +99,7 @@ async def test_a_resent_release_answers_as_the_first(
 
 
 @promises("Q9", "Q10")
-async def test_a_resent_lock_answers_as_the_first(
-    storage: PostgresStorage, far: PostgresStorage, proxy: Proxy
-) -> None:
+async def test_a_resent_lock_answers_as_the_first(storage: PostgresStorage, far: PostgresStorage, proxy: Proxy) -> None:
     await storage.enqueue(Job("work", id="x"))
     assert await far.try_acquire_job_lock("y", "w", 60)
     assert await far.release_job_lock("y", "w")
@@ -169,10 +168,8 @@ async def test_cancelled_calls_leave_nothing_claimed(storage: PostgresStorage) -
         if step % 3 == 0:
             await asyncio.wait([task], timeout=0.0004 * (step % 10))
         task.cancel()
-        try:
+        with suppress(asyncio.CancelledError):
             received += await task
-        except asyncio.CancelledError:
-            pass
         counts = await storage.get_job_counts()
         assert counts[JobStateKind.PROCESSING] == len(received)
         assert await storage.release_jobs(received) == [True] * len(received)

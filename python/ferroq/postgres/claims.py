@@ -126,7 +126,12 @@ class Claims:
                 if cursor is not None:
                     self._cursors.pop(name, None)  # short: look at the front
                     continue
-                if name is not None and len(name) > 1 and len(found) < rows[0]["candidates"] >= reach and reach < 10_000:
+                if (
+                    name is not None
+                    and len(name) > 1
+                    and len(found) < rows[0]["candidates"] >= reach
+                    and reach < 10_000
+                ):
                     reach = min(10_000, 4 * reach + 64)  # others hold the heads of these queues: look further
                     continue
                 break
@@ -147,7 +152,9 @@ class Claims:
         reach: int,
     ) -> list[Any]:
         request = secrets.randbits(62)
-        state = json.dumps({"worker_id": worker, "server_name": self._server}, ensure_ascii=False, separators=(",", ":"))
+        state = json.dumps(
+            {"worker_id": worker, "server_name": self._server}, ensure_ascii=False, separators=(",", ":")
+        )
         extra: tuple[Any, ...]
         if name is None:
             query, extra = self._queries.claim_all(limit), ()

@@ -8,12 +8,27 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlunsplit
 
-from .._options import Boolean, Choice, Instance, Integer, Name, Number, Optional, Rejected, Text, option, split_url
+from .._options import (
+    Boolean,
+    Choice,
+    Instance,
+    Integer,
+    Kind,
+    Name,
+    Number,
+    Optional,
+    Rejected,
+    Text,
+    option,
+    split_url,
+)
 from ..config import CommonConfig
 
 _SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 # What libpq spells with another name than the field, and what both spell alike, in a URL's query.
 _TLS = ("sslmode", "sslrootcert", "sslcert", "sslkey", "sslcrl")
+
+_SCHEMA_NAME: Kind = Name(r"[a-z_][a-z0-9_]{0,47}", "1 to 48 of a-z, 0-9 and _, no digit first")
 
 
 def _is_pool(value: object) -> bool:
@@ -48,9 +63,7 @@ class PostgresConfig(CommonConfig):
     max_connections: int = option(Integer(1, 1000), default=10)
     connect_timeout: float = option(Number(0.001, 3600), default=10.0)
     command_timeout: float = option(Number(0.001, 3600), default=30.0)
-    schema_name: str = option(
-        Name(r"[a-z_][a-z0-9_]{0,47}", "1 to 48 of a-z, 0-9 and _, no digit first"), default="ferroq"
-    )
+    schema_name: str = option(_SCHEMA_NAME, default="ferroq")
     auto_migrate: bool = option(Boolean(), default=False)
     sslmode: str | None = option(Optional(Choice(_SSL_MODES)), default=None)
     sslrootcert: str | None = option(Optional(Text()), default=None)

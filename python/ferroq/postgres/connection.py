@@ -169,6 +169,19 @@ class Connections:
                     ) from error
                 raise wrapped(error, operation, sent=sent, secrets=self.secrets) from error
 
+    async def fetch(self, operation: str, query: str, *arguments: Any) -> list[Any]:
+        """The rows of one statement, which may be sent again."""
+
+        async def work(connection: Connection) -> list[Any]:
+            rows: list[Any] = await connection.fetch(query, *arguments)
+            return rows
+
+        return await self.run(operation, work)
+
+    async def fetchrow(self, operation: str, query: str, *arguments: Any) -> Any:
+        """The first row of one statement, which may be sent again."""
+        return next(iter(await self.fetch(operation, query, *arguments)), None)
+
     async def on(self, connection: Connection, operation: str, work: Callable[[Connection], Awaitable[T]]) -> T:
         """Runs `work` on the caller's own connection, in whatever transaction that is in."""
         try:

@@ -3,8 +3,8 @@
 NOTIFY takes a database-wide lock at commit, so it never rides along with the work: a task of its own sends it, at once
 when none went out in the last 10 ms, else what has come together by then, each queue once. A payload is the sender, how
 many jobs became available and the queue: each process wakes as many waiters, the longest waiting first, and not all of
-them for one job. Waiters of the sender itself are woken without the server. What is lost (a crash between commit and NOTIFY, no LISTEN connection) the poll finds, at the
-latest a second after.
+them for one job. Waiters of the sender itself are woken without the server. What is lost (a crash between commit and
+NOTIFY, no LISTEN connection) the poll finds, at the latest a second after.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 import asyncpg
 
 from ..errors import StorageClosedError, StorageError
-from .connection import Connection, Connections
+from .connection import Connections
 from .records import BACKEND
 
 if TYPE_CHECKING:
@@ -85,12 +85,11 @@ class Wakeups:
             news, self._news = self._news, Counter()
             self._sent = time.monotonic()
 
-            async def notify(conn: Connection, payloads: list[str] = self.payloads(news, own=True)) -> None:
-                await conn.execute(self._queries.notify, self._channel, payloads)
-
             # Lost news is found by the poll.
             with suppress(StorageError):
-                await self._connections.run("notify", notify)
+                await self._connections.fetch(
+                    "notify", self._queries.notify, self._channel, self.payloads(news, own=True)
+                )
 
     def _wake(self, queue: str | None, count: int) -> None:
         """Wakes waiters of that queue (None: of any), the longest waiting first, one a job."""
@@ -141,10 +140,7 @@ class Wakeups:
     async def _probe(self, operation: str, queues: Sequence[str] | None) -> tuple[bool, float | None]:
         """Whether a claim may succeed now, and seconds until something comes due or lapses."""
 
-        async def work(conn: Connection) -> Any:
-            return await conn.fetchrow(self._queries.probe, self._clock.offset, queues)
-
-        row = await self._connections.run(operation, work)
+        row = await self._connections.fetchrow(operation, self._queries.probe, self._clock.offset, queues)
         pause = None if row["wait"] is None else max(0.001, row["wait"] / 1_000_000)
         return bool(row["available"]), pause
 
@@ -166,8 +162,12 @@ class Wakeups:
                 continue
             pause = _RECONNECT[0]
             gone = asyncio.Event()
+
+            def went(_connection: Any, gone: asyncio.Event = gone) -> None:
+                gone.set()
+
             try:
-                connection.add_termination_listener(lambda _: gone.set())
+                connection.add_termination_listener(went)
                 await connection.add_listener(self._channel, self._heard)
                 # News of before this LISTEN may have been missed.
                 self._wake(None, len(self._waiters))

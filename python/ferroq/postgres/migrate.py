@@ -97,7 +97,9 @@ def script(schema: str, role: str | None = None) -> str:
         parts.append(migration.sql(schema).strip().removesuffix(";"))
         parts.append(_record(schema, migration))
     lines = ";\n\n".join([*parts, "COMMIT"]) + ";\n"
-    lines += "\n-- What the role of an application needs, and no more" + (":\n" if role else " (ferroq stands for it):\n")
+    lines += "\n-- What the role of an application needs, and no more" + (
+        ":\n" if role else " (ferroq stands for it):\n"
+    )
     for grant in grants(schema, role or "ferroq"):
         lines += f"{grant};\n" if role else f"-- {grant};\n"
     return lines
@@ -130,7 +132,7 @@ def pending(have: dict[int, str], schema: str) -> list[Migration]:
         if checksum is not None and checksum != migration.checksum:
             raise _mismatch(
                 f"schema {schema!r} was migrated by another text of step {migration.version} ({migration.name}); "
-                "install the version of ferroq that made it, or migrate a new schema with `ferroq migrate --schema NAME`"
+                "install the ferroq that made it, or migrate a new schema with `ferroq migrate --schema NAME`"
             )
     return [migration for migration in ours if migration.version not in have]
 

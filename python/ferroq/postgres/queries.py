@@ -14,15 +14,15 @@ _CLOCK = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 # $1 is 0 outside tests: the offset by which a test moves the clock, in the one place that reads it.
 _NOW = f"({_CLOCK} + $1::bigint)"
 
-# No live explicit lock on the job. The table of locks is almost always empty, and `locks.live` says so once a statement;
-# only otherwise is the id of a candidate looked up.
+# No live explicit lock on the job. The table of locks is almost always empty, and `locks.live` says so once a
+# statement; only otherwise is the id of a candidate looked up.
 _IS_FREE = (
     "(NOT (SELECT live FROM locks) OR NOT EXISTS (SELECT FROM {schema}.explicit_lock x"
     " WHERE x.expires_at > (SELECT now FROM clock)"
     " AND x.id = (SELECT k.id FROM {schema}.job k WHERE k.seq = %s.seq)))"
 )
-# Whether something came due or lapsed. Ordered and limited: a plain EXISTS is planned as a sequential scan, since a third
-# of the rows is expected to match, and reads all of them where none does.
+# Whether something came due or lapsed. Ordered and limited: a plain EXISTS is planned as a sequential scan, since
+# a third of the rows is expected to match, and reads all of them where none does.
 _FIRST_DUE = "SELECT f.due FROM {schema}.future f WHERE f.due <= (SELECT now FROM clock) ORDER BY f.due LIMIT 1"
 _FIRST_LAPSED = (
     "SELECT l.seq FROM {schema}.lease l"

@@ -24,13 +24,34 @@ BACKEND: Final = "postgres"
 CHUNK: Final = 1_000
 CHUNK_BYTES: Final = 16 * 1024 * 1024
 
-ENQUEUED, PROCESSING, SUCCEEDED, FAILED, DELETED, SCHEDULED, AWAITING_RETRY = range(7)
+ENQUEUED: Final = 0
+PROCESSING: Final = 1
+SUCCEEDED: Final = 2
+FAILED: Final = 3
+DELETED: Final = 4
+SCHEDULED: Final = 5
+AWAITING_RETRY: Final = 6
 FINAL: Final = (SUCCEEDED, FAILED, DELETED)
 PUT_OFF: Final = (SCHEDULED, AWAITING_RETRY)
 
-# Columns of a Row, see the native module.
-ID, METHOD, ARGUMENTS, CREATED_AT, QUEUE, PRIORITY, MAX_RETRIES, JOB_TYPE, TIMEOUT, METADATA = range(10)
-KIND, STATE, DUE, WORKER, RETRY_COUNT, VERSION, TOKEN = range(10, 17)
+# Columns of a Row, see the native module. One by one: the type checker then knows what each of them holds.
+ID: Final = 0
+METHOD: Final = 1
+ARGUMENTS: Final = 2
+CREATED_AT: Final = 3
+QUEUE: Final = 4
+PRIORITY: Final = 5
+MAX_RETRIES: Final = 6
+JOB_TYPE: Final = 7
+TIMEOUT: Final = 8
+METADATA: Final = 9
+KIND: Final = 10
+STATE: Final = 11
+DUE: Final = 12
+WORKER: Final = 13
+RETRY_COUNT: Final = 14
+VERSION: Final = 15
+TOKEN: Final = 16
 
 
 @dataclass(slots=True)

@@ -223,7 +223,7 @@ class PostgresStorage(Storage):
     async def get(self, job_id: str) -> Job | None:
         async with self._operation("get") as opened:
             check_name("job_id", job_id, BACKEND, "get")
-            rows = await opened.connections.run("get", lambda conn: conn.fetch(self._queries.get, job_id))
+            rows = await opened.connections.fetch("get", self._queries.get, job_id)
             for job in restore(map(record_of, rows), BACKEND, "get"):
                 if isinstance(job, Exception):
                     raise job
@@ -254,17 +254,12 @@ class PostgresStorage(Storage):
         after: Job | int | None = None,
     ) -> builtins.list[Job]:
         async with self._operation("list") as opened:
-            kind, most, skip, queue, below = check_list(
-                state_filter, limit, offset, queue, after, BACKEND, "list"
-            )
+            kind, most, skip, queue, below = check_list(state_filter, limit, offset, queue, after, BACKEND, "list")
             before = _LAST_SEQUENCE if below is None else below
             extra = () if kind in (None, 0, 1) else (kind,)
             while skip > 0:
                 step = min(skip, CHUNK)
-                row = await opened.connections.run(
-                    "list",
-                    lambda conn, b=before, s=step: conn.fetchrow(self._queries.skip[kind], b, s, queue, *extra),
-                )
+                row = await opened.connections.fetchrow("list", self._queries.skip[kind], before, step, queue, *extra)
                 if row["skipped"] < step:
                     return []
                 skip -= step
@@ -272,9 +267,7 @@ class PostgresStorage(Storage):
             jobs: builtins.list[Job] = []
             while most is None or len(jobs) < most:
                 step = CHUNK if most is None else min(CHUNK, most - len(jobs))
-                rows = await opened.connections.run(
-                    "list", lambda conn, b=before, s=step: conn.fetch(self._queries.list[kind], b, s, queue, *extra)
-                )
+                rows = await opened.connections.fetch("list", self._queries.list[kind], before, step, queue, *extra)
                 jobs += _decoded("list", rows)
                 if len(rows) < step:
                     break
@@ -283,7 +276,7 @@ class PostgresStorage(Storage):
 
     async def get_job_counts(self) -> dict[JobStateKind, int]:
         async with self._operation("get_job_counts") as opened:
-            rows = await opened.connections.run("get_job_counts", lambda conn: conn.fetch(self._queries.counts))
+            rows = await opened.connections.fetch("get_job_counts", self._queries.counts)
             return dict.fromkeys(JobStateKind, 0) | {_KINDS[row["kind"]]: row["count"] for row in rows}
 
     async def get_available_jobs(self, limit: int | None = None) -> builtins.list[Job]:
@@ -292,16 +285,13 @@ class PostgresStorage(Storage):
             most = check_limit("limit", limit, 2**31 - 1, BACKEND, operation)
             if most == 0:
                 return []
-            run, offset, crashes = opened.connections.run, self._clock.offset, self._config.max_crashes
+            fetch, offset, crashes = opened.connections.fetch, self._clock.offset, self._config.max_crashes
             budget = max(TAKEOVER, min(CHUNK, most or 0))
-            wave = await run(operation, lambda conn: conn.fetch(self._queries.wave, offset, budget, crashes))
+            wave = await fetch(operation, self._queries.wave, offset, budget, crashes)
             rows: builtins.list[Any] = []
             last = (-(2**31), -(2**63), 0)
             while most is None or len(rows) < most:
-                page = await run(
-                    operation,
-                    lambda conn, key=last: conn.fetch(self._queries.available, offset, CHUNK, crashes, *key),
-                )
+                page = await fetch(operation, self._queries.available, offset, CHUNK, crashes, *last)
                 rows += page
                 if len(page) < CHUNK:
                     break
@@ -334,7 +324,12 @@ class PostgresStorage(Storage):
         return await self._claim("fetch_available_jobs_atomic", worker_id, limit, queues, lock_timeout)
 
     async def _claim(
-        self, operation: str, worker_id: str, limit: int | None, queues: Sequence[str] | None, lock_timeout: float | None
+        self,
+        operation: str,
+        worker_id: str,
+        limit: int | None,
+        queues: Sequence[str] | None,
+        lock_timeout: float | None,
     ) -> builtins.list[Job]:
         async with self._operation(operation) as opened:
             worker = check_name("worker_id", worker_id, BACKEND, operation)
@@ -508,9 +503,7 @@ class PostgresStorage(Storage):
                     verdicts[item.place] = verdict
             return verdicts
 
-    async def _update(
-        self, opened: _Open, operation: str, chunk: Sequence[Item]
-    ) -> builtins.list[StorageError | None]:
+    async def _update(self, opened: _Open, operation: str, chunk: Sequence[Item]) -> builtins.list[StorageError | None]:
         """Updates a chunk and writes back; a verdict each."""
         verdicts: builtins.list[StorageError | None] = []
 
@@ -561,11 +554,8 @@ class PostgresStorage(Storage):
             deleted = 0
             while most is None or deleted < most:
                 step = CHUNK if most is None else min(CHUNK, most - deleted)
-                row = await opened.connections.run(
-                    "purge",
-                    lambda conn, step=step: conn.fetchrow(
-                        self._queries.purge, self._clock.offset, numbers, age, step
-                    ),
+                row = await opened.connections.fetchrow(
+                    "purge", self._queries.purge, self._clock.offset, numbers, age, step
                 )
                 deleted += row["deleted"]
                 if row["looked_at"] < step:
@@ -587,25 +577,17 @@ class PostgresStorage(Storage):
             # The settlement stands, whatever becomes of this.
             with suppress(StorageError):
                 age = round(keep * 1_000_000)
-                await opened.connections.run(
-                    "purge",
-                    lambda conn, kind=kind, age=age: conn.fetchrow(
-                        self._queries.purge, self._clock.offset, [kind], age, _EXPIRE_STEP
-                    ),
+                await opened.connections.fetchrow(
+                    "purge", self._queries.purge, self._clock.offset, [kind], age, _EXPIRE_STEP
                 )
 
     async def verify(self) -> builtins.list[str]:
         async with self._operation("verify") as opened:
-            run = opened.connections.run
-            found = [
-                row["finding"]
-                for row in await run("verify", lambda conn: conn.fetch(self._queries.verify, _FINDINGS))
-            ]
+            fetch = opened.connections.fetch
+            found = [row["finding"] for row in await fetch("verify", self._queries.verify, _FINDINGS)]
             before, broken = _LAST_SEQUENCE, 0
             while broken < _FINDINGS:
-                rows = await run(
-                    "verify", lambda conn, b=before: conn.fetch(self._queries.list[None], b, CHUNK, None)
-                )
+                rows = await fetch("verify", self._queries.list[None], before, CHUNK, None)
                 for job in restore(map(record_of, rows), BACKEND, "verify"):
                     if isinstance(job, Exception):
                         found.append(str(job))

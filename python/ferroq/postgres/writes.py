@@ -69,7 +69,8 @@ class Writes:
     async def enqueue(
         self, operation: str, items: Sequence[Item], *, skip: bool, connection: Connection | None = None
     ) -> tuple[list[Accepted | None], Counter[str]]:
-        """Stores a chunk with no id twice, all or nothing; None where the id existed. Also how many jobs became available, by queue."""
+        """Stores a chunk with no id twice, all or nothing; None where the id existed. Also what became
+        available, by queue."""
 
         async def once(conn: Connection) -> list[Any]:
             return await self._store(conn, items, skip)
@@ -82,13 +83,14 @@ class Writes:
                 await conn.execute(self._queries.unguard, ids)
             return rows
 
+        rows: list[Any] = []
         work = guarded if any(item.row[KIND] == PROCESSING for item in items) else once
         while True:
             try:
                 if connection is not None:
                     rows = await self._connections.on(connection, operation, work)
                 else:
-                    # Not repeated after a lost reply unless a repeat says the same: the caller learns that it is unknown.
+                    # Not repeated after a lost reply unless a repeat says the same: the caller is told.
                     rows = await self._connections.run(operation, work, resend=skip, raw=(UNIQUE_VIOLATION,))
                 break
             except asyncpg.PostgresError as error:
@@ -242,7 +244,7 @@ class Writes:
                     lock = None
                     if row[KIND] == PROCESSING and (standing.kind != PROCESSING or row[TOKEN] is not None):
                         lock = (change[11] or 0, change[12])
-                    verdict = Accepted(change[4], change[0], *change[5:8], lock=lock)
+                    verdict = Accepted(change[4], change[0], change[5], change[6], change[7], lock)
                 assert verdict is not None
                 verdicts.append((verdict, standing.now if standing is not None else 0))
             tokens = await self._put(conn, changes, dropped)
@@ -256,10 +258,7 @@ class Writes:
             return {}
         ordered = sorted(changes)
         await conn.execute(self._queries.remove, [change[0] for change in ordered])
-        return {
-            row["seq"]: row["token"]
-            for row in await conn.fetch(self._queries.put, dropped, *columns(ordered, 22))
-        }
+        return {row["seq"]: row["token"] for row in await conn.fetch(self._queries.put, dropped, *columns(ordered, 22))}
 
     @asynccontextmanager
     async def _holding(
@@ -269,6 +268,7 @@ class Writes:
         async with conn.transaction(isolation="read_committed"):
             if guard:
                 await conn.execute(self._queries.guard, guard)
+            rows: list[Any] = []
             for look in range(_LOOKS):
                 rows = await conn.fetch(self._queries.hold, self._clock.offset, list(ids))
                 if all(row["found"] for row in rows):
@@ -317,9 +317,7 @@ class Writes:
         wake: Counter[str] = Counter()
         kind = ENQUEUED if delay is None else SCHEDULED
         async with self._holding(conn, [item[1] for item in items]) as standings:
-            records = {
-                row["id"]: row for row in await conn.fetch(self._queries.get_many, [item[1] for item in items])
-            }
+            records = {row["id"]: row for row in await conn.fetch(self._queries.get_many, [item[1] for item in items])}
             for place, job_id, _, token in items:
                 standing, record = standings.get(job_id), records.get(job_id)
                 if standing is None or record is None:
@@ -345,9 +343,7 @@ class Writes:
             await self._put(conn, changes, [])
         return accepted, wake
 
-    async def extend(
-        self, operation: str, items: Sequence[tuple[str, int, int]], lock_timeout: int
-    ) -> dict[int, int]:
+    async def extend(self, operation: str, items: Sequence[tuple[str, int, int]], lock_timeout: int) -> dict[int, int]:
         """Renews claims: items are id, sequence and token. Expiry by token of the renewed ones."""
         ordered = sorted(items, key=lambda item: item[1])
 
