@@ -224,11 +224,11 @@ async def test_a_read_only_standby(server: PostgresServer, server_flavour: Flavo
     try:
         async with opened(server) as storage:
             await storage.enqueue(Job("work", id="x"))
-            command = [
+            command: list[str | Path] = [
                 server.program("pg_basebackup"), "-h", server.host, "-p", str(server.port), "-U", "ferroq", "-D",
                 standby.data, "-R", "-X", "stream", "-c", "fast",
             ]  # fmt: skip
-            await asyncio.to_thread(subprocess.run, command, check=True, capture_output=True)
+            await asyncio.to_thread(lambda: subprocess.run(command, check=True, capture_output=True))
             if os.geteuid() == 0:
                 owner = standby.folder.stat()
                 for path in (standby.data, *standby.data.rglob("*")):

@@ -85,11 +85,11 @@ def statements(queries: Queries) -> dict[str, tuple[str, tuple[Any, ...]]]:
     count = len(leased)
     none, ones = [None] * count, [1] * count
     new = [f"new-{place:03}" for place in range(100)]
-    enqueue = (
+    enqueue: tuple[Any, ...] = (
         0, True, 1, [], list(range(100)), new, ["work"] * 100, ["[]"] * 100, ones, ["q1"] * 100, [0] * 100, [0] * 100,
         [None] * 100, [None] * 100, [None] * 100, [0] * 100, ['{"enqueued_at":1}'] * 100, [None] * 100, [0] * 100,
     )  # fmt: skip
-    settle = (
+    settle: tuple[Any, ...] = (
         0, [], list(range(count)), leased, leased, ids, [2] * count, ["{}"] * count, none, [0] * count,
         [f"q{s % 5}" for s in leased], [s % 3 for s in leased], [0] * count, none, none, none,
     )  # fmt: skip
@@ -150,6 +150,7 @@ async def explained(connection: asyncpg.Connection, sql: str, arguments: tuple[A
     finally:
         await transaction.rollback()
         await connection.execute("DEALLOCATE hot")
+    assert row is not None
     nodes: list[dict[str, Any]] = []
 
     def walk(node: dict[str, Any]) -> None:
