@@ -151,7 +151,7 @@ class Connections:
                     raise
                 if sqlstate(error) in RETRIED and attempts < _ATTEMPTS:
                     attempts += 1
-                    await asyncio.sleep(random.uniform(0, _BACKOFF * 2**attempts))
+                    await asyncio.sleep(random.uniform(0, _BACKOFF * 2**attempts))  # noqa: S311 (jitter)
                     continue
                 if is_lost(error) and self._pool is not None:
                     await self._forget_dead()

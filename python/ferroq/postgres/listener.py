@@ -120,7 +120,7 @@ class Wakeups:
                     if event.is_set():
                         continue  # news while the last look was under way: look once more
                     return False
-                limits = [random.uniform(*_POLL), pause, left]
+                limits = [random.uniform(*_POLL), pause, left]  # noqa: S311 (jitter)
                 with suppress(TimeoutError):
                     async with asyncio.timeout(min(limit for limit in limits if limit is not None)):
                         await event.wait()
@@ -157,7 +157,7 @@ class Wakeups:
             try:
                 connection = await self._connections.connect_listener()
             except (StorageError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
-                await asyncio.sleep(random.uniform(0.5, 1) * pause)
+                await asyncio.sleep(random.uniform(0.5, 1) * pause)  # noqa: S311 (jitter)
                 pause = min(_RECONNECT[1], 2 * pause)
                 continue
             pause = _RECONNECT[0]
