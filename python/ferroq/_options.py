@@ -162,7 +162,7 @@ class Choice(Kind):
 
 @dataclass(frozen=True, slots=True)
 class Optional(Kind):
-    """A kind, or None; in a URL: none."""
+    """A kind, or None; in a URL: none, unless the kind is a text of which that might be one."""
 
     kind: Kind
 
@@ -171,7 +171,9 @@ class Optional(Kind):
             self.kind.check(value)
 
     def parse(self, text: str) -> object:
-        return None if text.lower() == "none" else self.kind.parse(text)
+        if text.lower() == "none" and not isinstance(self.kind, Name | Text):
+            return None
+        return self.kind.parse(text)
 
 
 @dataclass(frozen=True, slots=True)

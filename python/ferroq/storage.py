@@ -29,27 +29,27 @@ class Storage(ABC):
     """A store of jobs: at-least-once delivery, at most one accepted result per claim, one behaviour on every backend.
 
     **Available** [Q23] is a job that is enqueued, or scheduled or awaiting retry and due, or processing under a lapsed
-    lock, with no live explicit lock on its id. No scheduler or sweeper is needed: a claim sees it all itself, and until a
-    claim touches a job, `get`, `list` and counts show its stored state.
+    lock, with no live explicit lock on its id. No scheduler or sweeper is needed: a claim sees it all itself, and until
+    a claim touches a job, `get`, `list` and counts show its stored state.
 
-    **Claim order** [Q24]: priority, highest first; then due time, earliest first; then insertion sequence. The due time is
-    set when a job becomes enqueued (the backend's clock), scheduled (`enqueue_at`) or awaiting retry (`retry_at`); a job
-    that is given back stands where it stood. The order is exact for one claimer at a time [Q25], and as long as no more
-    than 100 jobs came due or lapsed since the last claim [Q26]: a larger wave is taken over in order of its times, at
-    least max(100, `limit`) a claim.
+    **Claim order** [Q24]: priority, highest first; then due time, earliest first; then insertion sequence. The due time
+    is set when a job becomes enqueued (the backend's clock), scheduled (`enqueue_at`) or awaiting retry (`retry_at`); a
+    job that is given back stands where it stood. The order is exact for one claimer at a time [Q25], and as long as no
+    more than 100 jobs came due or lapsed since the last claim [Q26]: a larger wave is taken over in order of its times,
+    at least max(100, `limit`) a claim.
 
     **Time** [Q28] is the backend's clock. Datetimes are aware, UTC, in whole microseconds, from 1970 to 2254.
 
-    **Claims** [L1, L2] carry a token, `job.lock.token`, larger for every later claim of an id, so that it can be passed on
-    as a fencing token. `update`, `extend_job_locks` and `release_jobs` go by it: a worker that lost its lock can never
-    overwrite its successor.
+    **Claims** [L1, L2] carry a token, `job.lock.token`, larger for every later claim of an id, so that it can be passed
+    on as a fencing token. `update`, `extend_job_locks` and `release_jobs` go by it: a worker that lost its lock can
+    never overwrite its successor.
 
     **Limits** [Q21]: `limit` and `offset` are 0 to 2^31-1 (claims: 1,000) or None for no limit; anything else is
-    `InvalidArgumentError`, never clamped. **Queues** [Q22]: None is all queues; at most 256 exact names; an empty list is
-    `InvalidArgumentError`, a bare string `TypeError`.
+    `InvalidArgumentError`, never clamped. **Queues** [Q22]: None is all queues; at most 256 exact names; an empty list
+    is `InvalidArgumentError`, a bare string `TypeError`.
 
-    **Errors** [E2, E4]: every method may raise `StorageClosedError`, `ForkedStorageError`, `LoopMismatchError`, and on a
-    server the connection, time-out and unavailable classes; another type than the signature says is `TypeError`.
+    **Errors** [E2, E4]: every method may raise `StorageClosedError`, `ForkedStorageError`, `LoopMismatchError`, and on
+    a server the connection, time-out and unavailable classes; another type than the signature says is `TypeError`.
 
     **Cancelling** [L7] a call never leaves a job claimed that no caller received, and never harms the next call.
 
@@ -64,8 +64,8 @@ class Storage(ABC):
     async def enqueue(self, job: Job, *, if_exists: IfExists = "error") -> bool:
         """Stores a new job in the state that it carries [Q1].
 
-        Sets version 1, `crash_count` 0, `attempt` 0 (1 for a Processing job, which also takes a claim lock of the default
-        length) and the state's `retry_count`, and writes all read-only attributes back into `job`.
+        Sets version 1, `crash_count` 0, `attempt` 0 (1 for a Processing job, which also takes a claim lock of the
+        default length) and the state's `retry_count`, and writes all read-only attributes back into `job`.
 
         Args:
             job: the job; a later change of the object does not change what is stored.
@@ -91,23 +91,25 @@ class Storage(ABC):
 
     @abstractmethod
     async def update(self, job: Job) -> None:
-        """Replaces state, queue, priority, max_retries, job_type, timeout_seconds and metadata of a stored job [Q3, L3].
+        """Replaces state, queue, priority, max_retries, job_type, timeout_seconds and metadata of a stored job [Q3,
+        L3].
 
         In this order:
 
         1. no such job: `JobNotFoundError`;
-        2. with `job.lock`: accepted while the stored job is Processing under that token, lapsed or not, as long as nobody
-           else has claimed it; a repeat of the settlement made under that token, to the same kind, is accepted and changes
-           nothing; else `LockLostError`;
+        2. with `job.lock`: accepted while the stored job is Processing under that token, lapsed or not, as long as
+           nobody else has claimed it; a repeat of the settlement made under that token, to the same kind, is accepted
+           and changes nothing; else `LockLostError`;
         3. without, while the stored job is under a live claim: only a change to `deleted` goes on (the holder then gets
            `LockLostError`), else `JobLockedError`;
         4. `job.version` is not the stored one: `ConcurrentModificationError`; a change from another kind to Processing
            while another worker holds an explicit lock on the id: `JobLockedError`;
-        5. one atomic step: record, version + 1, indexes, counts. To Processing from another kind it takes a claim lock of
-           the default length and counts an attempt; Processing to Processing keeps lock and expiry; any other state frees
-           the claim lock.
+        5. one atomic step: record, version + 1, indexes, counts. To Processing from another kind it takes a claim lock
+           of the default length and counts an attempt; Processing to Processing keeps lock and expiry; any other state
+           frees the claim lock.
 
-        `id`, `method`, `arguments` and `created_at` are those of the enqueue. All read-only attributes are written back.
+        `id`, `method`, `arguments` and `created_at` are those of the enqueue. All read-only attributes are written
+        back.
         """
 
     @abstractmethod
@@ -252,8 +254,8 @@ class Storage(ABC):
     async def wait_for_jobs(self, queues: Sequence[str] | None = None, timeout: float | None = None) -> bool:
         """Sleeps until a claim may succeed [Q16].
 
-        Pushed, not polled: each job that becomes available by enqueue, update or release wakes at least one waiter of its
-        queue; one that comes due or lapses does within 1 s.
+        Pushed, not polled: each job that becomes available by enqueue, update or release wakes at least one waiter of
+        its queue; one that comes due or lapses does within 1 s.
 
         Args:
             timeout: real seconds; None waits for ever.

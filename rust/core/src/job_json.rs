@@ -72,8 +72,8 @@ struct In<'a> {
     arguments: &'a RawValue,
     created_at: Rfc3339,
     state: Tagged,
-    #[serde(borrow, default)]
-    queue: Option<Cow<'a, str>>,
+    #[serde(default, deserialize_with = "present")]
+    queue: Option<String>,
     #[serde(default)]
     priority: i32,
     #[serde(default)]
@@ -94,6 +94,11 @@ struct In<'a> {
     version: u64,
     #[serde(default)]
     sequence: u64,
+}
+
+/// A field that may be missing but not null.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    String::deserialize(deserializer).map(Some)
 }
 
 /// `{"Processing": {…}}`: exactly one key.
@@ -150,7 +155,13 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Map<T> {
 /// # Errors
 /// `Error::InvalidData` that names the field.
 pub fn from_json(text: &str) -> Result<Job, Error> {
-    let input: In = serde_json::from_str(text).map_err(|error| Error::data("json", error.to_string()))?;
+    let mut reader = serde_json::Deserializer::from_str(text);
+    let input: In = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+        // The path leads to the field; of the whole text there is none.
+        let path = error.path().to_string();
+        Error::data(if path == "." { "json".to_owned() } else { path }, error.into_inner().to_string())
+    })?;
+    reader.end().map_err(|error| Error::data("json", error.to_string()))?;
     let name = |field: &str, text: &str| -> Result<Name, Error> {
         check_name(text).map_err(|reason| Error::data(field, reason))?;
         Ok(text.into())

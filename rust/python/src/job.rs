@@ -13,6 +13,7 @@ use pyo3::types::{PyDateTime, PyDict, PyList, PyString, PyTuple};
 
 use crate::errors::{Blame, OWN, Scope, convert, raise, wrong_type};
 use crate::lock::{JobLock, Reduced};
+use crate::text::{ABSENT, Given};
 use crate::{ids, json, metadata, rows, state, text, time, variants};
 
 const DATA: Blame<'static> = Blame::data(OWN);
@@ -164,27 +165,28 @@ fn encode_body(
 #[pymethods]
 impl Job {
     #[new]
-    #[pyo3(signature = (method, arguments=None, *, id=None, queue=None, priority=None, max_retries=None, metadata=None,
+    #[pyo3(signature = (method, arguments=ABSENT, *, id=None, queue=None, priority=ABSENT, max_retries=ABSENT, metadata=None,
                         job_type=None, timeout_seconds=None, state=None))]
     #[pyo3(
         text_signature = "(method, arguments=(), *, id=None, queue=None, priority=0, max_retries=0, metadata=None, \
                              job_type=None, timeout_seconds=None, state=None)"
     )]
     #[allow(clippy::too_many_arguments, reason = "the constructor of CONTRACT section 2")]
+    #[allow(clippy::needless_pass_by_value, reason = "an extracted argument is owned")]
     fn new(
         py: Python<'_>,
         method: &Bound<'_, PyAny>,
-        arguments: Option<&Bound<'_, PyAny>>,
+        arguments: Given<'_>,
         id: Option<&Bound<'_, PyAny>>,
         queue: Option<&Bound<'_, PyAny>>,
-        priority: Option<&Bound<'_, PyAny>>,
-        max_retries: Option<&Bound<'_, PyAny>>,
+        priority: Given<'_>,
+        max_retries: Given<'_>,
         metadata: Option<&Bound<'_, PyAny>>,
         job_type: Option<&Bound<'_, PyAny>>,
         timeout_seconds: Option<&Bound<'_, PyAny>>,
         state: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
-        let body = encode_body(id, method, arguments)?;
+        let body = encode_body(id, method, arguments.0.as_ref())?;
         let given = state.map(|value| state::from_python("state", value)).transpose()?.map(Bound::get);
         let queue = match text::optional_name("queue", queue, DATA)? {
             Some(queue) => queue,
@@ -209,8 +211,8 @@ impl Job {
             retry_count: state.own_retry_count().unwrap_or(0),
             state,
             extras: (extras != Extras::default()).then(|| extras.into()),
-            priority: priority.map_or(Ok(0), |value| text::int32("priority", value, i32::MIN, DATA))?,
-            max_retries: max_retries.map_or(Ok(0), |value| text::count("max_retries", value, 0, DATA))?,
+            priority: priority.0.as_ref().map_or(Ok(0), |value| text::int32("priority", value, i32::MIN, DATA))?,
+            max_retries: max_retries.0.as_ref().map_or(Ok(0), |value| text::count("max_retries", value, 0, DATA))?,
             attempt: 0,
             crash_count: 0,
             version: 0,
@@ -448,9 +450,8 @@ impl Job {
         Ok(Self::from_record(record, None))
     }
 
-    fn __eq__(slf: &Bound<'_, Self>, other: &Bound<'_, PyAny>) -> PyResult<bool> {
+    fn __eq__(slf: &Bound<'_, Self>, other: &Bound<'_, Self>) -> PyResult<bool> {
         let py = slf.py();
-        let Ok(other) = other.cast::<Self>() else { return Ok(false) };
         if slf.is(other) {
             return Ok(true);
         }

@@ -41,8 +41,8 @@ impl JobLock {
         time::to_datetime(py, self.0.expires_at)
     }
 
-    fn __eq__(&self, other: &Bound<'_, PyAny>) -> bool {
-        other.cast::<Self>().is_ok_and(|other| other.get().0 == self.0)
+    fn __eq__(&self, other: &Bound<'_, Self>) -> bool {
+        other.get().0 == self.0
     }
 
     fn __hash__(&self) -> u64 {

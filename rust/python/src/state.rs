@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 
 use crate::errors::{Blame, OWN, convert, wrong_type};
 use crate::lock::Reduced;
+use crate::text::{ABSENT, Given};
 use crate::{json, kinds, text, time, variants};
 
 const DATA: Blame<'static> = Blame::data(OWN);
@@ -64,18 +65,19 @@ impl JobState {
 
     /// Given up now; `exception` and `stack_trace` are cut to 64 KiB.
     #[staticmethod]
-    #[pyo3(signature = (exception, stack_trace=None, retry_count=None))]
+    #[pyo3(signature = (exception, stack_trace=None, retry_count=ABSENT))]
     #[pyo3(text_signature = "(exception, stack_trace=None, retry_count=0)")]
+    #[allow(clippy::needless_pass_by_value, reason = "an extracted argument is owned")]
     fn failed<'py>(
         exception: &Bound<'py, PyAny>,
         stack_trace: Option<&Bound<'py, PyAny>>,
-        retry_count: Option<&Bound<'py, PyAny>>,
+        retry_count: Given<'py>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let state = State::Failed {
             failed_at: time::wall(),
             exception: ferroq_core::clip(text::text("exception", exception, DATA)?),
             stack_trace: text::optional_clipped("stack_trace", stack_trace, DATA)?,
-            retry_count: retry_count.map_or(Ok(0), |count| text::count("retry_count", count, 0, DATA))?,
+            retry_count: retry_count.0.as_ref().map_or(Ok(0), |count| text::count("retry_count", count, 0, DATA))?,
         };
         variants::make(exception.py(), state, None)
     }
@@ -90,13 +92,11 @@ impl JobState {
 
     /// Due at that time.
     #[staticmethod]
-    #[pyo3(signature = (enqueue_at, reason=None))]
+    #[pyo3(signature = (enqueue_at, reason=ABSENT))]
     #[pyo3(text_signature = "(enqueue_at, reason='')")]
-    fn scheduled<'py>(
-        enqueue_at: &Bound<'py, PyAny>,
-        reason: Option<&Bound<'py, PyAny>>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        let reason = match reason {
+    #[allow(clippy::needless_pass_by_value, reason = "an extracted argument is owned")]
+    fn scheduled<'py>(enqueue_at: &Bound<'py, PyAny>, reason: Given<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let reason = match &reason.0 {
             Some(reason) => ferroq_core::clip(text::text("reason", reason, DATA)?),
             None => Text::default(),
         };
@@ -147,8 +147,8 @@ impl JobState {
         Ok(self.kind().can_become(kinds::from_python("other", other, Blame::argument(OWN))?))
     }
 
-    fn __eq__(&self, other: &Bound<'_, PyAny>) -> bool {
-        other.cast::<Self>().is_ok_and(|other| other.get().state == self.state && other.get().queue == self.queue)
+    fn __eq__(&self, other: &Bound<'_, Self>) -> bool {
+        other.get().state == self.state && other.get().queue == self.queue
     }
 
     fn __hash__(&self) -> u64 {

@@ -102,13 +102,26 @@ pub(crate) fn seconds_or_delta(
     blame: Blame<'_>,
 ) -> PyResult<i64> {
     let Ok(delta) = value.cast::<PyDelta>() else { return seconds(field, value, least, most, blame) };
+    // A timedelta reaches far beyond what 64 bits of microseconds hold.
     let whole = i64::from(delta.get_days()) * 86_400 + i64::from(delta.get_seconds());
-    let micros = whole * 1_000_000 + i64::from(delta.get_microseconds());
     #[allow(clippy::cast_precision_loss, reason = "only compared with the range")]
-    let length = micros as f64 / 1e6;
-    if (least..=most).contains(&length) {
-        Ok(micros)
-    } else {
-        Err(blame.refuse(value.py(), field, &format!("must be {least} to {most} seconds")))
+    let length = whole as f64 + f64::from(delta.get_microseconds()) / 1e6;
+    if !(least..=most).contains(&length) {
+        return Err(blame.refuse(value.py(), field, &format!("must be {least} to {most} seconds")));
+    }
+    Ok(whole * 1_000_000 + i64::from(delta.get_microseconds()))
+}
+
+/// An argument that may be left out but, unlike an `Option`, is not taken for left out when it is None.
+pub(crate) struct Given<'py>(pub(crate) Option<Bound<'py, PyAny>>);
+
+/// The default in a signature.
+pub(crate) const ABSENT: Given<'static> = Given(None);
+
+impl<'py> FromPyObject<'_, 'py> for Given<'py> {
+    type Error = PyErr;
+
+    fn extract(value: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        Ok(Self(Some(value.to_owned())))
     }
 }

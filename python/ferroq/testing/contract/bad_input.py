@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any, Final
 
@@ -15,7 +16,7 @@ from ferroq.storage import Storage
 
 from .backend import ContractBackend
 from .promises import promises
-from .support import A, B, LONG, claim, names, put, put_claimed, refused, settle, stored
+from .support import LONG, A, B, claim, names, put, put_claimed, refused, settle, stored
 
 NAN: Final = math.nan
 INF: Final = math.inf
@@ -29,6 +30,9 @@ BAD_CLAIM_LIMITS: Final = [*BAD_LIMITS, 1001, 2**31 - 1]
 
 NO_SECONDS: Final = ["1", b"1", [1], {}, 1j, object()]
 BAD_LOCKS: Final = [0, -1, 0.0, 0.0009, -0.5, 31_536_001, 31_536_000.1, NAN, INF, -INF, True, False, 2**64, 10**400]
+
+# Two of these, counted in microseconds, come out small where 64 bits wrap around.
+HUGE: Final = [timedelta.max, timedelta(days=106_751_992), timedelta(days=213_503_984)]
 
 NO_QUEUES: Final = ["mail", b"mail", 5, object(), [1], ["a", None], [b"a"]]
 BAD_QUEUES: Final = [[], (), [""], ["a", "x" * 256], ["a\nb"], ["\ud800"], [f"q{index}" for index in range(257)]]
@@ -83,7 +87,7 @@ CASES: Final[list[tuple[str, str, dict[str, Any], list[Any], list[Any]]]] = [
         "delay",
         {"jobs": [Job("work")]},
         NO_SECONDS,
-        [-1, -0.001, NAN, INF, -INF, True, False, 1e12, timedelta(seconds=-1), timedelta.max, 10**400],
+        [-1, -0.001, NAN, INF, -INF, True, False, 1e12, timedelta(seconds=-1), *HUGE, 10**400],
     ),
     ("wait_for_jobs", "queues", {"timeout": 0}, NO_QUEUES, BAD_QUEUES),
     ("wait_for_jobs", "timeout", {}, NO_SECONDS, [-1, -0.001, NAN, -INF, True, False]),
@@ -225,6 +229,17 @@ class BadInputContract:
         await refused(backend, storage, TypeError, "extend_job_locks", [job, None], LONG)
         await settle(storage, job)
         assert await storage.get("y") == job
+
+    @promises("E2", "Q17")
+    async def test_an_age_beyond_all_time_deletes_nothing(self, backend: ContractBackend, storage: Storage) -> None:
+        await furnish(storage)
+        await backend.advance(10 * 86_400)
+        before = await storage.list()
+        ages: list[Any] = [*HUGE, 1e13, 2**63, 10**30]
+        for age in ages:
+            with suppress(InvalidArgumentError):
+                assert await storage.purge("failed", age) == 0
+        assert await storage.list() == before
 
     @promises("Q21", "E2")
     async def test_zero_is_empty(self, storage: Storage) -> None:

@@ -23,11 +23,11 @@ from ferroq.storage import Storage
 from .backend import ContractBackend
 from .promises import promises
 from .support import (
-    A,
-    B,
     LONG,
     MILLISECOND,
     SHORT,
+    A,
+    B,
     claim,
     held,
     kind,
@@ -196,9 +196,7 @@ class RenewalContract:
         assert names(await storage.get_available_jobs()) == ["x"]
 
     @promises("Q14", "L4")
-    async def test_a_lapsed_claim_that_nobody_took_is_renewed(
-        self, backend: ContractBackend, storage: Storage
-    ) -> None:
+    async def test_a_lapsed_claim_that_nobody_took_is_renewed(self, backend: ContractBackend, storage: Storage) -> None:
         job = await put_claimed(storage, lock_timeout=SHORT)
         await backend.advance(SHORT + 50)
         assert names(await storage.get_available_jobs()) == ["x"]

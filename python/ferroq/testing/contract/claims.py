@@ -13,11 +13,11 @@ from ferroq.storage import Storage
 from .backend import ContractBackend
 from .promises import promises
 from .support import (
-    A,
-    B,
     LONG,
     MILLISECOND,
     SHORT,
+    A,
+    B,
     claim,
     drain,
     every_state,

@@ -13,7 +13,7 @@ from ferroq.storage import Storage
 
 from .backend import ContractBackend
 from .promises import promises
-from .support import A, B, LONG, MILLISECOND, SHORT, claim, every_state, held, kind, names, put, refused, settle, stored
+from .support import LONG, MILLISECOND, SHORT, A, B, claim, every_state, held, kind, names, put, refused, settle, stored
 
 
 class EnqueueContract:
@@ -117,6 +117,13 @@ class EnqueueContract:
         assert await storage.enqueue(job)
         assert (job.version, job.attempt, job.crash_count, job.retry_count) == (1, 0, 0, 7)
         assert job.sequence > old
+        assert await storage.get("x") == job
+        # And none is taken along where the state carries none.
+        job.set_state(JobState.deleted())
+        assert job.retry_count == 7
+        assert await storage.delete("x")
+        assert await storage.enqueue(job)
+        assert (job.version, job.retry_count) == (1, 0)
         assert await storage.get("x") == job
 
     @promises("Q1", "L2")

@@ -12,7 +12,7 @@ from ferroq.storage import Storage
 
 from .backend import ContractBackend
 from .promises import promises
-from .support import A, B, LONG, drain, every_state, held, names, put, put_many, refused, said, stored
+from .support import LONG, A, B, drain, every_state, held, names, put, put_many, refused, said, stored
 
 CHUNK = 1000
 
@@ -49,7 +49,9 @@ class EnqueueManyContract:
         assert names(await drain(storage)) == ["j0", "j1", "j2", "t0", "t1"]
 
     @promises("Q12", "Q24")
-    async def test_the_order_of_the_call_is_the_order_of_claims(self, backend: ContractBackend, storage: Storage) -> None:
+    async def test_the_order_of_the_call_is_the_order_of_claims(
+        self, backend: ContractBackend, storage: Storage
+    ) -> None:
         await put_many(storage, ["c", "a", "b"])
         await backend.advance(1)
         await put_many(storage, ["e", "d"])
@@ -99,9 +101,7 @@ class EnqueueManyContract:
         assert [job.version for job in jobs] == [1] * CHUNK + [0] * (CHUNK + 100)
         assert names(await storage.list(limit=2)) == ["j999", "j998"]
         # What was stored tells where to go on.
-        assert await storage.enqueue_many(jobs[CHUNK:], if_exists="skip") == [
-            job.id != "j1500" for job in jobs[CHUNK:]
-        ]
+        assert await storage.enqueue_many(jobs[CHUNK:], if_exists="skip") == [job.id != "j1500" for job in jobs[CHUNK:]]
         assert (await storage.get_job_counts())[JobStateKind.ENQUEUED] == len(jobs)
 
     @promises("Q12")

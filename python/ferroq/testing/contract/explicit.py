@@ -13,7 +13,7 @@ from ferroq.storage import Storage
 
 from .backend import ContractBackend
 from .promises import promises
-from .support import A, B, LONG, SHORT, claim, held, kind, names, put, put_claimed, refused, settle, stored, unchanged
+from .support import LONG, SHORT, A, B, claim, held, kind, names, put, put_claimed, refused, settle, stored, unchanged
 
 
 class ExplicitLockContract:
@@ -245,12 +245,33 @@ class ExplicitLockContract:
         await settle(storage, job)
         assert job.crash_count == 0
 
+    @promises("L5", "Q4", "Q23")
+    async def test_a_job_that_leaves_under_a_lock_does_not_come_back(
+        self, backend: ContractBackend, storage: Storage
+    ) -> None:
+        settled, deleted, delayed = await put(storage, "settled", "deleted", "delayed")
+        for job in (settled, deleted, delayed):
+            assert await storage.try_acquire_job_lock(job.id, B, SHORT)
+        settled.set_state(JobState.failed("no"))
+        delayed.set_state(JobState.scheduled(await backend.now() + timedelta(hours=2)))
+        assert await storage.update_many([settled, delayed]) == [None, None]
+        await storage.delete("deleted")
+        await backend.advance(SHORT + 1)
+        assert await storage.get_available_jobs() == []
+        assert await storage.fetch_and_lock_job(A) is None
+        assert await storage.verify() == []
+        await backend.advance(2 * 3600)
+        assert names(await storage.get_available_jobs()) == ["delayed"]
+
     @promises("L5", "Q9")
     async def test_many_ask_and_one_gets_it(self, backend: ContractBackend, storage: Storage) -> None:
         other = await backend.reopen(storage)
         for round_ in range(10):
             answers = await asyncio.gather(
-                *((storage, other)[index % 2].try_acquire_job_lock(f"x{round_}", f"w{index}", LONG) for index in range(8))
+                *(
+                    (storage, other)[index % 2].try_acquire_job_lock(f"x{round_}", f"w{index}", LONG)
+                    for index in range(8)
+                )
             )
             assert sum(answers) == 1
 
@@ -268,9 +289,7 @@ class ExplicitLockContract:
                 )
                 assert (job is None) is locked, "one of the two has it"
             else:
-                _, locked = await asyncio.gather(
-                    put(storage, job_id), other.try_acquire_job_lock(job_id, B, LONG)
-                )
+                _, locked = await asyncio.gather(put(storage, job_id), other.try_acquire_job_lock(job_id, B, LONG))
                 assert locked
                 assert await storage.fetch_and_lock_job(A) is None
             if locked:

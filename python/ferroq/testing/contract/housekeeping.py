@@ -16,7 +16,23 @@ from ferroq.storage import Storage
 
 from .backend import ContractBackend
 from .promises import promises
-from .support import A, B, BOUND, LONG, SHORT, claim, held, kind, names, put, put_claimed, put_many, refused, settle, stored
+from .support import (
+    BOUND,
+    LONG,
+    SHORT,
+    A,
+    B,
+    claim,
+    held,
+    kind,
+    names,
+    put,
+    put_claimed,
+    put_many,
+    refused,
+    settle,
+    stored,
+)
 
 FINAL = {
     JobStateKind.SUCCEEDED: JobState.succeeded(1),
@@ -36,7 +52,10 @@ class PurgeContract:
             ("failed", {"failed"}),
             (JobState.deleted("any"), {"deleted"}),
             ([JobStateKind.SUCCEEDED, "failed"], {"succeeded", "failed"}),
-            (("succeeded", JobState.failed("any"), JobStateKind.DELETED, "deleted"), {"succeeded", "failed", "deleted"}),
+            (
+                ("succeeded", JobState.failed("any"), JobStateKind.DELETED, "deleted"),
+                {"succeeded", "failed", "deleted"},
+            ),
             ({"deleted"}, {"deleted"}),
         ],
         ids=["kind", "value", "state", "list", "mixed", "set"],
@@ -177,26 +196,36 @@ class RetentionContract:
         assert await storage.try_acquire_job_lock("x", B, LONG) is True
         assert await storage.release_job_lock("x", B) is True
 
+    @promises("C1", "Q1")
+    @pytest.mark.parametrize("each", list(FINAL))
+    async def test_zero_keeps_nothing_that_is_enqueued_so(self, backend: ContractBackend, each: JobStateKind) -> None:
+        storage = await backend.open(**{f"keep_{each.value}": 0})
+        assert await storage.enqueue(Job("work", id="x", state=FINAL[each])) is True
+        assert await storage.get("x") is None
+        assert await storage.list() == []
+        assert await storage.enqueue(Job("work", id="x")) is True
+        assert (await claim(storage)).id == "x"
+
     @promises("C1", "Q28")
-    async def test_seconds_purge_behind_settlements(self, backend: ContractBackend) -> None:
-        storage = await backend.open(keep_succeeded=60)
-        old = await put_claimed(storage, "old")
-        await settle(storage, old)
-        failed = await put_claimed(storage, "failed")
-        await settle(storage, failed, JobState.failed("no"))
+    @pytest.mark.parametrize("each", list(FINAL))
+    async def test_seconds_purge_behind_settlements(self, backend: ContractBackend, each: JobStateKind) -> None:
+        storage = await backend.open(**{f"keep_{each.value}": 60})
+        other = JobStateKind.FAILED if each is JobStateKind.SUCCEEDED else JobStateKind.SUCCEEDED
+        await settle(storage, await put_claimed(storage, "old"), FINAL[each])
+        await settle(storage, await put_claimed(storage, "other"), FINAL[other])
         await backend.advance(50)
-        await settle(storage, await put_claimed(storage, "young"))
+        await settle(storage, await put_claimed(storage, "young"), FINAL[each])
         await backend.advance(20)
         # At most one purge a second of real time, and only behind a settlement: settle until it has happened.
         rounds = 0
         deadline = time.monotonic() + BOUND
         while await storage.get("old") is not None:
             assert time.monotonic() < deadline, "never purged"
-            await settle(storage, await put_claimed(storage, f"j{rounds}"))
+            await settle(storage, await put_claimed(storage, f"j{rounds}"), FINAL[each])
             rounds += 1
             await asyncio.sleep(0.05)
         left = set(names(await storage.list()))
-        assert left == {"failed", "young", *(f"j{index}" for index in range(rounds))}
+        assert left == {"other", "young", *(f"j{index}" for index in range(rounds))}
 
     @promises("C1")
     async def test_everything_is_kept_by_default(self, backend: ContractBackend, storage: Storage) -> None:

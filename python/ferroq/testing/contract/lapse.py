@@ -10,7 +10,7 @@ from ferroq.storage import Storage
 
 from .backend import ContractBackend
 from .promises import promises
-from .support import A, B, LONG, SHORT, claim, held, kind, names, put, put_claimed, refused, settle, stored, unchanged
+from .support import LONG, SHORT, A, B, claim, held, kind, names, put, put_claimed, refused, settle, stored, unchanged
 
 
 async def crash(backend: ContractBackend, storage: Storage, worker: str = A) -> None:
@@ -60,10 +60,13 @@ class LapseContract:
     async def test_too_many_lapses_fail_a_job(self, backend: ContractBackend, max_crashes: int) -> None:
         storage = await backend.open(max_crashes=max_crashes)
         await put(storage, "x")
+        held_jobs = []
         for crashes in range(max_crashes):
             job = await claim(storage, A, SHORT)
             assert (job.attempt, job.crash_count) == (crashes + 1, crashes)
+            held_jobs.append(job)
             await backend.advance(SHORT + 1)
+        job = held_jobs[-1]
         await put(storage, "next", priority=-1)
         # It is not on offer, and until a claim meets it nothing has happened to it.
         assert names(await storage.get_available_jobs()) == ["next"]

@@ -17,7 +17,7 @@ from ferroq.storage import Storage
 
 from .backend import ContractBackend
 from .promises import promises
-from .support import A, B, LONG, SHORT, claim, held, kind, names, put, put_claimed, put_many, settle, soon, stored
+from .support import LONG, SHORT, A, B, claim, held, kind, names, put, put_claimed, put_many, settle, soon, stored
 
 CALLS: dict[str, tuple[Any, ...]] = {
     "enqueue": (Job("work"),),
@@ -141,6 +141,31 @@ class LifeContract:
             # Another client's waiter sleeps on.
             await put(other, "x")
             assert await soon(beside) is True
+
+    @promises("Q20")
+    async def test_closing_leaves_no_call_hanging(self, backend: ContractBackend) -> None:
+        for turns in range(10):
+            storage = await backend.open()
+            await put_many(storage, [f"{index:03}" for index in range(200)])
+            calls: list[asyncio.Future[Any]] = [
+                asyncio.ensure_future(call)
+                for call in (
+                    storage.list(),
+                    storage.fetch_available_jobs_atomic(A, 100),
+                    storage.enqueue_many([Job("work") for _ in range(100)]),
+                    storage.wait_for_jobs(["none"]),
+                    storage.get_job_counts(),
+                )
+            ]
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await soon(storage.close())
+            await asyncio.wait(calls, timeout=5.0)
+            for call in calls:
+                assert call.done(), "a call outlives its storage"
+                error = call.exception()
+                assert error is None or isinstance(error, StorageError), repr(error)
+            assert isinstance(calls[3].exception(), StorageClosedError)
 
     @promises("C6", "L5")
     async def test_two_stores_never_see_each_other(self, backend: ContractBackend) -> None:
@@ -309,6 +334,20 @@ class CancelContract:
                 assert held(job).token == token
                 await storage.update(job)
             assert await storage.get(job.id) == job
+
+    @promises("L7", "Q15", "Q14")
+    async def test_a_cancelled_release_is_done_or_not(self, storage: Storage) -> None:
+        await put(storage, "x")
+        for turns in range(self.MOMENTS):
+            job = await claim(storage)
+            await self.cancelled(storage.extend_job_locks([job], LONG), turns)
+            assert held(job).worker_id == A
+            await self.cancelled(storage.release_jobs([job]), turns)
+            if job.lock is not None:
+                # Nothing was written back: a repeat is accepted, whether or not the first call was carried out.
+                assert await storage.release_jobs([job]) == [True]
+            assert (await stored(storage, "x")).attempt == 0
+            assert names(await storage.get_available_jobs()) == ["x"]
 
     @promises("L7", "Q1", "Q12")
     async def test_a_cancelled_enqueue_is_done_or_not(self, storage: Storage) -> None:

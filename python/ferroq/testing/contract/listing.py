@@ -9,7 +9,7 @@ from ferroq.storage import Storage
 
 from .backend import ContractBackend
 from .promises import promises
-from .support import A, B, LONG, SHORT, claim, every_state, names, put, put_many, settle, stored
+from .support import LONG, SHORT, A, B, claim, every_state, names, put, put_many, settle, stored
 
 
 async def walk(storage: Storage, limit: int, **filters: object) -> list[Job]:

@@ -13,7 +13,7 @@ from ferroq.storage import Storage
 
 from .backend import ContractBackend
 from .promises import promises
-from .support import A, B, LONG, SHORT, claim, drain, names, put, put_many, settle, soon, stored
+from .support import LONG, SHORT, A, B, claim, drain, names, put, put_many, settle, soon, stored
 
 WAVE = 100
 
@@ -53,7 +53,9 @@ class OrderContract:
         for index in range(60):
             due = now - timedelta(seconds=rng.randrange(1, 20))
             state = JobState.scheduled(due) if index % 2 else JobState.awaiting_retry(due, 1, "no")
-            job = Job("work", [due.timestamp()], queue=f"q{rng.randrange(5)}", priority=rng.randrange(-2, 3), state=state)
+            job = Job(
+                "work", [due.timestamp()], queue=f"q{rng.randrange(5)}", priority=rng.randrange(-2, 3), state=state
+            )
             jobs.append(job)
         await storage.enqueue_many(jobs)
         some = ["q3", "q0", "q4"]
@@ -210,6 +212,39 @@ class OrderContract:
         assert await storage.release_jobs([job]) == [True]
         assert names(await drain(storage)) == ["a", "b"]
 
+    @promises("Q24", "Q3", "L3", "Q22")
+    async def test_a_change_while_nobody_could_claim_counts_later(
+        self, backend: ContractBackend, storage: Storage
+    ) -> None:
+        due = await backend.now() + timedelta(seconds=5)
+        await storage.enqueue(Job("work", id="due", state=JobState.scheduled(due)))
+        await put(storage, "held", "locked", "lock lapses")
+        holder = await claim(storage, lock_timeout=SHORT)
+        assert holder.id == "held"
+        assert await storage.try_acquire_job_lock("locked", B, LONG)
+        assert await storage.try_acquire_job_lock("lock lapses", B, SHORT)
+        for priority, job_id in enumerate(["due", "held", "locked", "lock lapses"]):
+            job = holder if job_id == "held" else await stored(storage, job_id)
+            job.priority, job.queue = priority, "other"
+            await storage.update(job)
+        await put(storage, "between", priority=2, queue="other")
+        await backend.advance(SHORT + 1)
+        assert await storage.release_job_lock("locked", B)
+        assert await storage.fetch_and_lock_job(A, ["default"]) is None
+        expected = ["lock lapses", "locked", "between", "held", "due"]
+        assert names(await storage.get_available_jobs()) == expected
+        assert names(await storage.fetch_available_jobs_atomic(A, 10, ["other"])) == expected
+
+    @promises("Q24", "Q22")
+    async def test_a_thousand_queues_are_one_order(self, storage: Storage) -> None:
+        rng = random.Random(11)
+        jobs = [Job("work", queue=f"q{index}", priority=rng.randrange(50)) for index in range(1000)]
+        await storage.enqueue_many(jobs)
+        expected = names(sorted(jobs, key=lambda job: (-job.priority, job.sequence)))
+        assert (await claim(storage)).id == expected[0]
+        assert names(await storage.fetch_available_jobs_atomic(A, 99, lock_timeout=LONG)) == expected[1:100]
+        assert names(await storage.get_available_jobs(50)) == expected[100:150]
+
     # ------------------------------------------------------------------ waves
 
     @promises("Q26", "Q24")
@@ -264,14 +299,18 @@ class OrderContract:
         await storage.enqueue_many(
             [Job("work", queue="bulk", state=JobState.scheduled(now + timedelta(seconds=due))) for due in range(1, 251)]
         )
-        await storage.enqueue(Job("work", id="x", queue="small", state=JobState.scheduled(now + timedelta(seconds=300))))
+        await storage.enqueue(
+            Job("work", id="x", queue="small", state=JobState.scheduled(now + timedelta(seconds=300)))
+        )
         await backend.advance(400)
         # 251 jobs, at least a hundred a claim: the third has it at the latest.
-        for _ in range(3):
+        job: Job | None = None
+        claims = 0
+        while job is None and claims < 3:
+            if claims:
+                assert await soon(storage.wait_for_jobs(["small"], timeout=60), 1) is True
             job = await storage.fetch_and_lock_job(A, ["small"])
-            if job is not None:
-                break
-            assert await soon(storage.wait_for_jobs(["small"], timeout=60), 1) is True
+            claims += 1
         assert job is not None
         assert job.id == "x"
         assert len(await drain(storage)) == 250

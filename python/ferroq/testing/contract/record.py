@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import unicodedata
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -14,7 +17,7 @@ from ferroq.storage import Storage
 
 from .backend import ContractBackend
 from .promises import promises
-from .support import A, LONG, SHORT, claim, held, names, put, refused, same, settle, stored, utc
+from .support import LONG, SHORT, A, claim, held, names, put, refused, same, settle, stored, utc
 
 ODD_NAMES = [
     "a b",
@@ -253,6 +256,20 @@ class RecordContract:
         assert names(await storage.list(queue="web")) == ["x"]
         assert await storage.list(queue="mail") == []
         assert (await claim(storage, queues=["web"])).id == "x"
+
+    @promises("J13", "J11", "L3")
+    async def test_a_claim_travels_with_copies_and_pickles(self, storage: Storage) -> None:
+        await put(storage, *"abc", metadata={"k": "v"})
+        ways: list[Callable[[Job], Job]] = [copy.copy, copy.deepcopy, lambda job: pickle.loads(pickle.dumps(job))]
+        for make in ways:
+            job = await claim(storage)
+            twin = make(job)
+            assert twin == job == await stored(storage, job.id)
+            assert held(twin).token == held(job).token
+            await settle(storage, twin)
+            assert twin == await stored(storage, job.id)
+            assert twin != job
+            assert held(job).worker_id == A, "its copy's life is not its own"
 
     # ------------------------------------------------------------------ sizes
 

@@ -2,7 +2,7 @@
 
 It prints how many tests ran and passed in each scope, and the promises that no passing test of the run names. With
 `--promises=strict` (what CI uses) any of these fails the run: a promise that a scope owes and nothing proved, fewer
-tests than the scope's floor, and any test that was skipped, since a server that is missing must never look like success.
+tests than the scope's floor, and any test that was skipped: a server that is missing must never look like success.
 
 Load it by `-p ferroq.testing.contract.report` or by `pytest_plugins` in a conftest.
 """

@@ -22,7 +22,7 @@ from ferroq.storage import Storage
 from .backend import ContractBackend
 from .life import CALLS, in_child
 from .promises import promises
-from .support import A, B, BOUND, LONG, SHORT, claim, kind, names, put, soon
+from .support import BOUND, LONG, SHORT, A, B, claim, kind, names, put, soon
 
 
 class CorruptRecordContract:

@@ -17,7 +17,7 @@ from ferroq.storage import Storage
 
 from .backend import ContractBackend
 from .promises import promises
-from .support import A, B, LONG, SHORT, claim, names, put, put_claimed, settle, soon, stored
+from .support import LONG, SHORT, A, B, claim, names, put, put_claimed, settle, soon, stored
 
 PUSHED = 0.75
 """Seconds within which a pushed wake must arrive, on a busy machine: well under the second of a poll."""
@@ -61,7 +61,7 @@ class WaitContract:
         for timeout in (0, 0.0, 0.2):
             start = time.monotonic()
             # Spurious wakes are allowed, so ask until one time-out has really passed.
-            answers = []
+            answers: list[bool] = []
             while not answers or answers[-1]:
                 answers.append(await soon(storage.wait_for_jobs(timeout=timeout)))
                 assert len(answers) < 100, "it never sleeps"

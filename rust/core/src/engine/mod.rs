@@ -354,6 +354,23 @@ impl Engine {
                 }
             }
         }
+        self.call_for_unnoticed(slot);
+    }
+
+    /// Calls for a waiter where a write leaves a job that is due or lapsed already: it is available from now on, although no
+    /// claim has noticed it yet [Q16, Q23].
+    fn call_for_unnoticed(&mut self, slot: Slot) {
+        let now = self.now;
+        let Some(risen) = &mut self.risen else { return };
+        let Some(record) = self.slots.get(slot) else { return };
+        let from = match record.place {
+            Place::Due => record.due,
+            Place::Lapse => record.claim.map_or(record.due, |claim| claim.expires_at),
+            Place::Ready | Place::Doomed | Place::Parked | Place::Finished => return,
+        };
+        if from <= now && self.locks.holder(record.job.body.id(), now).is_none() {
+            risen.push(record.job.queue.clone());
+        }
     }
 
     /// Puts a record that nothing but an explicit lock can keep from being claimed where it belongs: an enqueued one, or
@@ -426,13 +443,14 @@ impl Engine {
         }
     }
 
-    /// Lets go of the parked job of an id whose explicit lock has ended.
+    /// Lets go of the job of an id whose explicit lock has been freed.
     fn unpark(&mut self, id: &str) {
-        if let Some(slot) = self.find(id)
-            && self.slots.get(slot).is_some_and(|record| record.place == Place::Parked)
-        {
+        let Some(slot) = self.find(id) else { return };
+        if self.slots.get(slot).is_some_and(|record| record.place == Place::Parked) {
             self.unindex(slot);
             self.index_available(slot, self.now);
+        } else {
+            self.call_for_unnoticed(slot);
         }
     }
 }

@@ -1,0 +1,51 @@
+"""Columns of a job, as the native module hands them to the backends that are written in Python, and takes them back.
+
+Instants are µs: whole microseconds since 1970. The numbers of the kinds are those of stored records: 0 enqueued,
+1 processing, 2 succeeded, 3 failed, 4 deleted, 5 scheduled, 6 awaiting_retry.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+Row: TypeAlias = tuple[
+    str,  # 0 id
+    str,  # 1 method
+    str,  # 2 arguments: JSON text, opaque
+    int,  # 3 created_at, µs
+    str,  # 4 queue
+    int,  # 5 priority
+    int,  # 6 max_retries
+    str | None,  # 7 job_type
+    int | None,  # 8 timeout_seconds
+    str | None,  # 9 metadata: JSON object text, None when empty
+    int,  # 10 kind
+    str,  # 11 state: compact JSON object of the variant's fields, instants in µs, without the queue of an enqueued one
+    int | None,  # 12 due, µs: enqueue_at or retry_at; None for the other kinds
+    str | None,  # 13 worker_id of a Processing state
+    int,  # 14 retry_count: the state's for failed and awaiting_retry, else 0
+    int,  # 15 version that the object shows
+    int | None,  # 16 token of the claim that the object holds
+]
+
+Stored: TypeAlias = tuple[
+    str,  # 0 id
+    str,  # 1 method
+    str,  # 2 arguments
+    int,  # 3 created_at, µs
+    str,  # 4 queue
+    int,  # 5 priority
+    int,  # 6 max_retries
+    str | None,  # 7 job_type
+    int | None,  # 8 timeout_seconds
+    str | None,  # 9 metadata
+    int,  # 10 kind
+    str,  # 11 state
+    int,  # 12 attempt
+    int,  # 13 crash_count
+    int,  # 14 retry_count
+    int,  # 15 version
+    int,  # 16 sequence
+    int | None,  # 17 token, with a claim
+    int | None,  # 18 lock expiry, µs, with a claim
+]
