@@ -56,6 +56,10 @@ def test_the_store_keeps_none_of_a_callers_objects() -> None:
 @promises("E1")
 @pytest.mark.parametrize("fails", [False, True])
 def test_every_call_gives_back_what_it_took(fails: bool) -> None:
+    # CPython 3.12 leaves one small block behind a round of eleven caught exceptions; a reference of ours that leaked would
+    # leave at least one for each of them.
+    slack = 1 if fails else 0
+
     storage = MemoryStorage(clock=ManualClock())
     storage.enqueue_nowait(Job("work", id="x"))
 
@@ -92,7 +96,7 @@ def test_every_call_gives_back_what_it_took(fails: bool) -> None:
                 call()
         assert storage.update_many_nowait([job]) != [None]
 
-    assert leaks(bad if fails else good) == 0
+    assert leaks(bad if fails else good) <= slack
 
 
 def leaks(body: Callable[[], None], rounds: int = 200) -> int:
@@ -179,3 +183,25 @@ def test_memory_does_not_grow_with_jobs_that_are_gone() -> None:
     # A hundred thousand jobs of two hundred bytes are twenty megabytes and more, if anything of them stayed.
     assert resident() - before < 6_000_000
     assert len(storage) == 0
+
+
+@promises("E1", "Q22", "Q4")
+def test_memory_does_not_grow_with_names_that_are_gone() -> None:
+    # Queues, ids and workers that never come back: what the store knows of them has to go with the jobs.
+    storage = MemoryStorage(clock=ManualClock())
+
+    def pass_through(start: int, count: int) -> None:
+        for number in range(start, start + count):
+            storage.enqueue_nowait(Job("work", id=f"x{number}", queue=f"queue {number} {'q' * 100}"))
+            job = storage.fetch_and_lock_job_nowait(f"worker {number}")
+            assert job is not None
+            storage.release_jobs_nowait([job])
+            storage.delete_nowait(job.id)
+
+    pass_through(0, 10_000)
+    gc.collect()
+    before = resident()
+    pass_through(10_000, 80_000)
+    gc.collect()
+    assert resident() - before < 4_000_000
+    assert storage.verify_nowait() == []

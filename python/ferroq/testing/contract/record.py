@@ -303,6 +303,13 @@ class RecordContract:
         job = await claim(storage)
         job.set_state(JobState.succeeded(1, "x" * 1000))
         await refused(backend, storage, PayloadTooLargeError, "update", job)
+        # To the byte: a text is two more than its characters.
+        for fits, count in [(True, 998), (False, 999)]:
+            done = Job("work", state=JobState.succeeded(1, "x" * count))
+            if fits:
+                assert await storage.enqueue(done)
+            else:
+                await refused(backend, storage, PayloadTooLargeError, "enqueue", done)
         done = Job("work", ["x" * 900], state=JobState.succeeded(1, "x" * 900))
         assert await storage.enqueue(done)
 

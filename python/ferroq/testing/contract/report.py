@@ -77,7 +77,7 @@ class Tally:
         ]
         for scope in self.reported():
             passed, floor = self.scopes.get(scope, Scope()).passed, self.floors.get(scope, 0)
-            if passed < floor:
+            if self.strict and passed < floor:  # a part of the tests, run by hand, is not short of anything
                 found.append(f"{scope}: {passed} tests passed, the floor is {floor}")
         if self.skipped:
             found.append(f"{self.skipped} tests were skipped")
