@@ -21,11 +21,12 @@ key                  type    holds
 
 and one shard channel, ``wake``: the name of a queue is published when a job enters its ready set.
 
-Why this and not the obvious one (benches/redis/layouts.py measures three): a hash a job costs 1.5 times the server's
-time and twice its memory; a sorted set a kind for the order of `list` costs a third more time and 100 bytes a job,
-where a bitmap over the sequence, which is that order, costs a bit. The sequence names a job inside the indexes, six
-bytes instead of an id of 36. What never changes is apart from what does, so that settling a job neither reads nor
-copies its arguments, and it hangs on the id, so that finding a job by its id and keeping its body is one entry.
+Why this and not the obvious one (benches/redis/layouts.txt has the numbers of three layouts): a hash a job costs 1.3
+to 1.5 times the server's time and twice its memory; a sorted set a kind for the order of `list` costs an eighth more
+time and 80 to 110 bytes a job, where a bitmap over the sequence, which is that order, costs a bit. The sequence names
+a job inside the indexes, six bytes instead of an id of 36. What never changes is apart from what does, so that
+settling a job neither reads nor copies its arguments, and it hangs on the id, so that finding a job by its id and
+keeping its body is one entry.
 
 Claim order [Q24] is exact: a double cannot hold a priority and an instant in microseconds, so the score is the
 priority alone, and the member begins with the instant, big-endian: equal scores are ordered by member, byte for byte.
