@@ -1,4 +1,4 @@
-"""What an operation costs the server by how many jobs are stored: commands, time, slowest script, memory a job.
+"""What an operation costs the server by how many jobs are stored: commands, time, memory a job.
 
 Run: ``python -m benches.redis.scale [--flavour wheel|debian] [JOBS ...]`` (default 1000 100000). A million takes about
 three minutes. Each size has a server of its own; server time is that of the EVALSHA calls alone (INFO commandstats).
@@ -14,11 +14,11 @@ import warnings
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from redis.asyncio import Redis
+from tests.servers import RedisServer
 
 from ferroq import Job, JobState
 from ferroq.redis import RedisConfig, RedisStorage
-from tests.servers import RedisServer
+from redis.asyncio import Redis
 
 PAYLOAD = "x" * 96
 BATCHES = (1, 100, 1000)
@@ -54,7 +54,7 @@ async def finish(storage: RedisStorage, count: int) -> None:
         count -= len(batch)
 
 
-async def measure(url: str, size: int, server: RedisServer) -> None:
+async def measure(url: str, size: int) -> None:
     admin = Redis.from_url(url, protocol=2)
     storage = RedisStorage(RedisConfig(url=url, command_timeout=60))
     await storage.open()
@@ -64,10 +64,7 @@ async def measure(url: str, size: int, server: RedisServer) -> None:
     await finish(storage, size)
     finished = await memory(admin) - empty
     await fill(storage, size)  # as many again, ready: claims have a backlog before them
-    print(f"{size:>9} finished and as many ready; bytes a job: ready {ready / size:.0f}, finished {finished / size:.0f}")
-    del server
-    await admin.config_set("slowlog-log-slower-than", "0")
-    await admin.config_set("slowlog-max-len", "512")
+    print(f"{size:>9} finished, as many ready; bytes a job: ready {ready / size:.0f}, finished {finished / size:.0f}")
 
     async def one(name: str, batch: int, call: Callable[[], Awaitable[Any]], times: list[float]) -> Any:
         before = await stats(admin)
@@ -122,10 +119,12 @@ def main() -> None:
     parser.add_argument("--flavour", choices=["wheel", "debian"], default="wheel")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
-    print(f"server {options.flavour}, payload {len(PAYLOAD) + 4} bytes, load {os.getloadavg()[0]:.2f}; medians of {ROUNDS}")
+    load = os.getloadavg()[0]
+    print(f"server {options.flavour}, payload {len(PAYLOAD) + 4}, load average {load:.2f} on {os.cpu_count()} cores")
+    print(f"medians of {ROUNDS}; time is the server's wall time in EVALSHA, so other load on the machine is in it")
     for size in options.sizes:
         with RedisServer(options.flavour) as server:
-            asyncio.run(measure(server.url, size, server))
+            asyncio.run(measure(server.url, size))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,8 @@ BOUND = 10.0
 @asynccontextmanager
 async def storage_on(url: str, **options: Any) -> AsyncIterator[RedisStorage]:
     """An open storage on a fresh prefix; sound at its end is the test's to say."""
-    fields: dict[str, Any] = {"key_prefix": f"test-{uuid4().hex}", "command_timeout": 2, "connection_timeout": 2} | options
+    fields: dict[str, Any] = {"key_prefix": f"test-{uuid4().hex}", "command_timeout": 2, "connection_timeout": 2}
+    fields |= options
     storage = RedisStorage(RedisConfig(url=url, **fields))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "appendonly is off", StorageWarning)
