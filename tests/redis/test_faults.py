@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Any
 
 import pytest
 from redis import Redis
@@ -28,6 +29,20 @@ pytestmark = [pytest.mark.scope("redis"), pytest.mark.anyio, pytest.mark.filterw
 
 def admin(server: RedisServer) -> Redis:
     return Redis.from_url(server.url, protocol=2)
+
+
+def contents(server: Any) -> dict[bytes, Any]:
+    """All that the server holds. Not by DUMP: a hash that is being rehashed comes in another order each time."""
+    found: dict[bytes, Any] = {}
+    for key in server.scan_iter():
+        kind = server.type(key)
+        if kind == b"hash":
+            found[key] = server.hgetall(key)
+        elif kind == b"zset":
+            found[key] = server.zrange(key, 0, -1, withscores=True)
+        else:
+            found[key] = server.lrange(key, 0, -1) if kind == b"list" else server.get(key)
+    return found
 
 
 @promises("E4")
@@ -170,7 +185,7 @@ async def test_a_key_of_another_type_is_named_and_nothing_is_half_done(own_serve
             had = server.exists("aside")
             server.delete(name)
             server.rpush(name, "not ours")
-            before = {each: server.dump(each) for each in server.scan_iter()}
+            before = contents(server)
             for call in (storage.enqueue(Job("work")), storage.fetch_and_lock_job("w")):
                 try:
                     await call
@@ -179,9 +194,9 @@ async def test_a_key_of_another_type_is_named_and_nothing_is_half_done(own_serve
                     assert "WRONGTYPE" in str(error)
                 else:
                     assert key in ("k1:0", "d1"), "it did not see the key"  # an enqueue has nothing to do with those
-                    before = {each: server.dump(each) for each in server.scan_iter()}
+                    before = contents(server)
                     continue
-                assert {each: server.dump(each) for each in server.scan_iter()} == before
+                assert contents(server) == before
             server.delete(name)
             if had:
                 server.rename("aside", name)
