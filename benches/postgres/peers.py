@@ -3,8 +3,8 @@
     python -m benches.postgres.peers postgresql://… [--jobs 10000] [--batches 10,100,1000] [--rounds 5]
         [--graphile FOLDER_WITH_NODE_MODULES] [--pgbench PATH]
 
-One process, interleaved: each round runs every contender once, and ratios are taken within a round. Payload of about 100
-bytes; durability is the server's and so the same for all. A finished job is kept by `ferroq`, and deleted by `ferroq, not
+One process, interleaved: each round runs every contender once, and ratios are taken within a round. Payload of about
+100 bytes; durability is the server's, the same for all. A finished job is kept by `ferroq`, and deleted by `ferroq, not
 kept`, pgqueuer (which writes a log row) and graphile-worker. Counted to the last acknowledgement.
 """
 
@@ -59,12 +59,12 @@ async def pgqueuer(dsn: str, total: int, batch: int) -> dict[str, float]:
     await peer.install()
     try:
         payload = json.dumps(PAYLOAD).encode()
-        manager = uuid.uuid4()
+        manager: Any = uuid.uuid4()
         start = time.perf_counter()
         for _ in range(total // batch):
             await peer.enqueue(["send_email"] * batch, [payload] * batch, [0] * batch)
         enqueued = time.perf_counter()
-        entry = {"send_email": EntrypointExecutionParameter(0)}
+        entry: dict[Any, Any] = {"send_email": EntrypointExecutionParameter(0)}
         claimed = [
             await peer.dequeue(batch, entry, manager, None, timedelta(seconds=60)) for _ in range(total // batch)
         ]
@@ -126,7 +126,12 @@ async def pgbench(dsn: str, total: int, batch: int, program: str) -> dict[str, f
 
 
 async def run(options: argparse.Namespace) -> dict[str, Any]:
-    found: dict[str, Any] = {"cores": os.cpu_count(), "load before": os.getloadavg(), "jobs": options.jobs, "rounds": {}}
+    found: dict[str, Any] = {
+        "cores": os.cpu_count(),
+        "load before": os.getloadavg(),
+        "jobs": options.jobs,
+        "rounds": {},
+    }
     for batch in map(int, options.batches.split(",")):
         total = max(batch, min(options.jobs, batch * 200))
         total -= total % 1000 if total > 1000 else 0

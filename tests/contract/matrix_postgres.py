@@ -27,7 +27,8 @@ from ferroq.testing.contract.housekeeping import PurgeContract
 from ferroq.testing.contract.lapse import LapseContract
 from ferroq.testing.contract.listing import ListContract
 from ferroq.testing.contract.suite import ContractBase
-from ferroq.testing.contract.update import UpdateContract
+from ferroq.testing.contract.update_free import FreeUpdateContract
+from ferroq.testing.contract.update_held import HeldUpdateContract
 from ferroq.testing.contract.waiting import WaitContract
 from tests.postgres.pgbouncer import PgBouncer
 from tests.servers import Flavour, PostgresServer
@@ -78,7 +79,8 @@ class TestLeastPrivilege(
     EnqueueContract,
     ListContract,
     ClaimContract,
-    UpdateContract,
+    FreeUpdateContract,
+    HeldUpdateContract,
     UpdateManyContract,
     RenewalContract,
     ReleaseContract,

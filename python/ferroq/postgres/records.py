@@ -16,7 +16,8 @@ from ..errors import (
 )
 
 if TYPE_CHECKING:
-    from .._native import Job, Row
+    from .._native import Job
+    from .._rows import Row
 
 T = TypeVar("T")
 

@@ -479,7 +479,7 @@ class PostgresStorage(Storage):
             await opened.connections.on(
                 connection,
                 operation,
-                lambda conn: conn.execute(self._queries.notify, opened.wakeups.channel, payloads),
+                lambda conn: conn.execute(self._queries.notify_within, opened.wakeups.channel, payloads),
             )
         return [item.job for item in fresh]
 
