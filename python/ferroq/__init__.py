@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from ._native import Job, JobLock, JobState, ManualClock
 from .config import MemoryConfig
 from .connect import StorageConfig, StorageInstance
@@ -32,7 +34,13 @@ from .errors import (
 )
 from .kinds import JobStateKind
 from .memory import MemoryStorage
+from .postgres.config import PostgresConfig
+from .redis.config import RedisConfig
 from .storage import Storage
+
+if TYPE_CHECKING:
+    from .postgres import PostgresStorage
+    from .redis import RedisStorage
 
 __all__ = [
     "AuthenticationError",
@@ -58,6 +66,10 @@ __all__ = [
     "MemoryConfig",
     "MemoryStorage",
     "PayloadTooLargeError",
+    "PostgresConfig",
+    "PostgresStorage",
+    "RedisConfig",
+    "RedisStorage",
     "SchemaMismatchError",
     "Storage",
     "StorageClosedError",
@@ -69,3 +81,20 @@ __all__ = [
     "StorageUnavailableError",
     "StorageWarning",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # These bring their driver along, which need not be installed.
+    if name == "PostgresStorage":
+        from .postgres import PostgresStorage
+
+        return PostgresStorage
+    if name == "RedisStorage":
+        from .redis import RedisStorage
+
+        return RedisStorage
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

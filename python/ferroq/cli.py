@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from . import demo as demonstration
+from .postgres.cli import migrate
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -40,3 +41,6 @@ def demo(context: click.Context, folder: Path, storage: str, workers: int, lock_
     result at the end, 1 if not, 2 if it could not run. The program is examples/index_files.py.
     """
     context.exit(demonstration.demonstrate(folder, storage, workers, lock_timeout, keep))
+
+
+cli.add_command(migrate)

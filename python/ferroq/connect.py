@@ -8,16 +8,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from .config import CommonConfig, MemoryConfig
 from .errors import ConfigurationError
+from .postgres.config import SCHEMES as POSTGRES_SCHEMES
+from .postgres.config import PostgresConfig
+from .redis.config import SCHEMES as REDIS_SCHEMES
+from .redis.config import RedisConfig
 from .storage import Storage
 
 if TYPE_CHECKING:
     from .memory import MemoryStorage
+    from .postgres import PostgresStorage
+    from .redis import RedisStorage
 
-StorageConfig: TypeAlias = MemoryConfig
+StorageConfig: TypeAlias = MemoryConfig | RedisConfig | PostgresConfig
 """The configuration of any backend."""
 
 
@@ -30,12 +36,19 @@ class _Backend:
 
     def make(self, config: CommonConfig) -> Storage:
         """The unopened storage."""
-        storage: type[Any] = getattr(import_module(self.module, __package__), self.storage)
+        try:
+            storage: type[Any] = getattr(import_module(self.module, __package__), self.storage)
+        except ModuleNotFoundError as error:  # the driver, whose extra the text names
+            raise ConfigurationError(str(error), backend=config.backend, operation="connect") from error
         made: Storage = storage(config)
         return made
 
 
-_BACKENDS = (_Backend(("memory",), MemoryConfig, ".memory", "MemoryStorage"),)
+_BACKENDS = (
+    _Backend(("memory",), MemoryConfig, ".memory", "MemoryStorage"),
+    _Backend(REDIS_SCHEMES, RedisConfig, ".redis", "RedisStorage"),
+    _Backend(POSTGRES_SCHEMES, PostgresConfig, ".postgres", "PostgresStorage"),
+)
 
 
 def _schemes() -> str:
@@ -52,6 +65,14 @@ async def _opened(backend: _Backend, config: CommonConfig) -> Storage:
     return storage
 
 
+async def _of_kind(kind: type[RedisConfig | PostgresConfig], config: object) -> Storage:
+    if config is None:
+        config = kind()
+    elif not isinstance(config, kind):
+        raise TypeError(f"config must be a {kind.__name__}, not {type(config).__name__}")
+    return await StorageInstance.from_config(config)
+
+
 class StorageInstance:
     """Factories of storages that are connected when they are returned. Close them, or use them by `async with`."""
 
@@ -63,6 +84,27 @@ class StorageInstance:
         from .memory import MemoryStorage
 
         return MemoryStorage(config)
+
+    @staticmethod
+    async def redis(config: RedisConfig | None = None) -> RedisStorage:
+        """A store on Redis or Valkey, connected; None is `RedisConfig()`, the server that `REDIS_URL` names.
+
+        Raises:
+            ConfigurationError: the set-up cannot work, or the extra `ferroq[redis]` is not installed.
+            StorageConnectionError, StorageTimeoutError, AuthenticationError: the server cannot be reached, or refuses.
+        """
+        return cast("RedisStorage", await _of_kind(RedisConfig, config))
+
+    @staticmethod
+    async def postgres(config: PostgresConfig | None = None) -> PostgresStorage:
+        """A store on PostgreSQL, connected; None is `PostgresConfig()`, the database that `DATABASE_URL` names.
+
+        Raises:
+            ConfigurationError: the set-up cannot work, or the extra `ferroq[postgres]` is not installed.
+            SchemaMismatchError: the tables are missing, older or newer; the text has the command that mends it.
+            StorageConnectionError, StorageTimeoutError, AuthenticationError: the server cannot be reached, or refuses.
+        """
+        return cast("PostgresStorage", await _of_kind(PostgresConfig, config))
 
     @staticmethod
     async def from_config(config: StorageConfig) -> Storage:

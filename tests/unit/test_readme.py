@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from tests.servers import PostgresServer, RedisServer
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -36,8 +40,18 @@ def blocks() -> list[Block]:
     return found
 
 
+@pytest.fixture(scope="module")
+def servers() -> Iterator[dict[str, str]]:
+    """Where the pages of the server backends find theirs: both write to disk, so that none of them warns."""
+    with RedisServer(durable=True) as redis, PostgresServer(durable=True) as postgres:
+        yield {"REDIS_URL": redis.url, "DATABASE_URL": postgres.dsn}
+
+
 @pytest.mark.parametrize("block", blocks(), ids=lambda block: block.name)
-def test_the_python_of_a_page_runs(block: Block, tmp_path: Path) -> None:
+def test_the_python_of_a_page_runs(block: Block, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    environment = dict(os.environ)
+    if block.name.startswith(("redis.md", "postgres.md")):
+        environment |= request.getfixturevalue("servers")
     is_test = "\ndef test_" in block.code or "\nasync def test_" in block.code
     file = tmp_path / ("test_page.py" if is_test else "page.py")
     file.write_text(block.code)
@@ -52,7 +66,9 @@ def test_the_python_of_a_page_runs(block: Block, tmp_path: Path) -> None:
         )
         options = ["-p", "no:cacheprovider", "-p", "no:valkey", "--rootdir", str(tmp_path)]
         command = [sys.executable, "-m", "pytest", "-q", *options, str(file)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, cwd=tmp_path)
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=60, cwd=tmp_path, env=environment
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     if is_test:
         assert re.search(r"^\d+ passed", done.stdout, re.MULTILINE), done.stdout
@@ -63,7 +79,7 @@ def test_the_python_of_a_page_runs(block: Block, tmp_path: Path) -> None:
 def test_there_are_blocks_to_run() -> None:
     pages = [block.name.partition(":")[0] for block in blocks()]
     assert pages.count("README.md") >= 2
-    assert {"workers.md", "testing.md"} <= set(pages)
+    assert {"workers.md", "testing.md", "redis.md", "postgres.md"} <= set(pages)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -1,0 +1,247 @@
+"""Claims: taking over what came due or lapsed, taking the best jobs, and giving back what nobody received."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from .._native import restore
+from ..errors import CorruptJobError, StorageError
+from .connection import Connection, Connections
+from .records import BACKEND
+
+if TYPE_CHECKING:
+    from .._native import Job
+    from .clock import Clock
+
+    Key = tuple[int, int, int]
+
+TAKEOVER: Final = 100
+_START: Final = (-(2**31), -(2**63), 0)
+# Dead index entries in one claim's way from which on it may start at the last claimed key [Q27]. In normal running they
+# are killed as they are met and vacuumed by the ten thousand.
+_WADED: Final = 5_000
+_OVERLOOKED: Final = 0.1  # seconds that a job ahead of the cursor may be overlooked
+_CURSORS: Final = 64
+_PATIENCE: Final = 1.0  # seconds that a cancelled call waits for its request to be answered and given back
+
+
+@dataclass(slots=True)
+class _Cursor:
+    """Where the last claim over these queues ended, while starting at the front is slow."""
+
+    key: Key
+    looked: float
+    """When a claim last started at the front."""
+
+
+class Claims:
+    """The claims of one storage."""
+
+    def __init__(
+        self,
+        connections: Connections,
+        clock: Clock,
+        give_back: Callable[[str, Sequence[Job]], Awaitable[object]],
+    ) -> None:
+        config = connections.config
+        self._connections = connections
+        self._queries = connections.queries
+        self._clock = clock
+        self._give_back = give_back
+        self._server = config.server_name
+        self._max_crashes = config.max_crashes
+        self._cursors: OrderedDict[tuple[str, ...] | None, _Cursor] = OrderedDict()
+        self._undoing: set[asyncio.Task[None]] = set()
+
+    async def claim(
+        self, operation: str, worker: str, limit: int, queues: Sequence[str] | None, lock_timeout: int
+    ) -> list[Job]:
+        """Up to `limit` jobs in claim order; none is left claimed if the call is cancelled [L7]."""
+        return await self.unless_cancelled(operation, self._claim(operation, worker, limit, queues, lock_timeout))
+
+    async def unless_cancelled(self, operation: str, work: Awaitable[list[Job]]) -> list[Job]:
+        """The result of `work`; where the caller is cancelled, the claims in it are given back first."""
+        task = asyncio.ensure_future(work)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if task.cancelled():
+                raise
+            undo = asyncio.ensure_future(self._undo(operation, task))
+            # Held here: the loop itself keeps weak references only.
+            self._undoing.add(undo)
+            undo.add_done_callback(self._undoing.discard)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_PATIENCE):
+                    await asyncio.shield(undo)
+            raise
+
+    async def _undo(self, operation: str, task: asyncio.Future[list[Job]]) -> None:
+        # Whatever goes wrong here, the lapse gives the jobs back.
+        with suppress(StorageError):
+            held = [job for job in await task if job.lock is not None]
+            if held:
+                await self._give_back(operation, held)
+
+    async def finish(self, patience: float) -> None:
+        """Waits for what is being given back."""
+        if self._undoing:
+            await asyncio.wait(self._undoing, timeout=patience)
+
+    async def _claim(
+        self, operation: str, worker: str, limit: int, queues: Sequence[str] | None, lock_timeout: int
+    ) -> list[Job]:
+        name = None if queues is None else tuple(queues)
+        jobs: list[Job] = []
+        taken_over = False
+        reach = limit
+        try:
+            while len(jobs) < limit:
+                wanted = limit - len(jobs)
+                started = time.monotonic()
+                cursor = self._cursors.get(name)
+                if cursor is not None and started - cursor.looked >= _OVERLOOKED:
+                    cursor = None
+                rows = await self._take(
+                    operation, worker, wanted, name, lock_timeout,
+                    taken_over or cursor is not None, cursor.key if cursor is not None else _START, max(reach, wanted),
+                )  # fmt: skip
+                if rows[0]["pending"]:
+                    await self.take_over(operation, limit)
+                    taken_over = True
+                    continue
+                found = [row for row in rows if row["id"] is not None]
+                self._note(name, rows, found, started, cursor)
+                jobs += await self._sound(operation, found)
+                if len(found) == wanted:
+                    continue  # done, unless broken records were among them
+                if cursor is not None:
+                    self._cursors.pop(name, None)  # short: look at the front
+                    continue
+                if (
+                    name is not None
+                    and len(name) > 1
+                    and len(found) < rows[0]["candidates"] >= reach
+                    and reach < 10_000
+                ):
+                    reach = min(10_000, 4 * reach + 64)  # others hold the heads of these queues: look further
+                    continue
+                break
+        except StorageError:
+            if not jobs:
+                raise
+        return jobs
+
+    async def _take(
+        self,
+        operation: str,
+        worker: str,
+        limit: int,
+        name: tuple[str, ...] | None,
+        lock_timeout: int,
+        ignore_wave: bool,
+        start: Key,
+        reach: int,
+    ) -> list[Any]:
+        request = secrets.randbits(62)
+        state = json.dumps(
+            {"worker_id": worker, "server_name": self._server}, ensure_ascii=False, separators=(",", ":")
+        )
+        extra: tuple[Any, ...]
+        if name is None:
+            query, extra = self._queries.claim_all(limit), ()
+        elif len(name) == 1:
+            query, extra = self._queries.claim_queue(limit), name
+        else:
+            query, extra = self._queries.claim_queues(reach), (list(name), reach)
+        arguments = (
+            self._clock.offset, limit, worker, self._server, "," + state[1:], lock_timeout, request, ignore_wave,
+            *start, *extra,
+        )  # fmt: skip
+
+        async def once(conn: Connection) -> list[Any]:
+            found: list[Any] = await conn.fetch(query, *arguments)
+            return found
+
+        async def again(conn: Connection) -> list[Any]:
+            # The reply was lost: what the first request claimed is ours.
+            mine: list[Any] = await conn.fetch(self._queries.claimed_by, request)
+            return mine or await once(conn)
+
+        return await self._connections.run(operation, once, again=again)
+
+    def _note(
+        self,
+        name: tuple[str, ...] | None,
+        rows: Sequence[Any],
+        found: Sequence[Any],
+        started: float,
+        cursor: _Cursor | None,
+    ) -> None:
+        """Keeps the last key while claims wade through dead index entries, and only then."""
+        if not found:
+            return
+        last: Key = (found[-1]["rank"], found[-1]["due"], found[-1]["seq"])
+        if cursor is not None:
+            cursor.key = max(cursor.key, last)
+        elif rows[0]["entries"] - rows[0]["candidates"] > _WADED:
+            self._cursors[name] = _Cursor(last, started)
+            self._cursors.move_to_end(name)
+            if len(self._cursors) > _CURSORS:
+                self._cursors.popitem(last=False)
+        else:
+            self._cursors.pop(name, None)
+
+    async def _sound(self, operation: str, rows: Sequence[Any]) -> list[Job]:
+        """The claimed jobs; records that cannot be decoded become failed, their bytes kept [E3]."""
+        jobs: list[Job] = []
+        broken: list[Any] = []
+        for row, job in zip(rows, restore([record_of(row) for row in rows], BACKEND, operation), strict=True):
+            if isinstance(job, CorruptJobError):
+                broken.append(row)
+            else:
+                jobs.append(job)  # type: ignore[arg-type]
+        if broken:
+            broken.sort(key=lambda row: row["seq"])
+
+            async def bury(conn: Connection) -> None:
+                seqs, tokens = [row["seq"] for row in broken], [row["token"] for row in broken]
+                await conn.execute(self._queries.bury, self._clock.offset, seqs, tokens)
+
+            await self._connections.run(operation, bury)
+        return jobs
+
+    async def take_over(self, operation: str, limit: int) -> None:
+        """Puts what came due or lapsed in line, and fails what lapsed too often."""
+        budget = max(TAKEOVER, limit)
+
+        async def move(conn: Connection) -> bool:
+            row = await conn.fetchrow(self._queries.takeover, self._clock.offset, budget, self._max_crashes)
+            return bool(row["doomed"])
+
+        async def fail(conn: Connection) -> None:
+            async with conn.transaction(isolation="read_committed"):
+                rows = await conn.fetch(self._queries.doomed_lock, self._clock.offset, budget, self._max_crashes)
+                await conn.fetch(self._queries.doomed_fail, self._clock.offset, [row["seq"] for row in rows])
+
+        if await self._connections.run(operation, move):
+            await self._connections.run(operation, fail)
+
+
+FIELDS: Final = (
+    "id", "method", "arguments", "created_at", "queue", "priority", "max_retries", "job_type", "timeout_seconds",
+    "metadata", "kind", "state", "attempt", "crash_count", "retry_count", "version", "seq", "token", "expires_at",
+)  # fmt: skip
+
+
+def record_of(row: Any) -> Any:
+    """The columns that `restore` reads, out of a row that has more."""
+    return tuple(row[name] for name in FIELDS)

@@ -1,0 +1,253 @@
+"""Connections: the pool, its time-outs, and what happens when a statement fails or its answer is lost.
+
+No operation leaves anything in a session: every statement stands alone or inside one transaction, so that pgbouncer may
+hand each to another server connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeAlias, TypeVar
+
+import asyncpg
+
+from ..errors import ConfigurationError, SchemaMismatchError, StorageError, StorageTimeoutError
+from . import migrate
+from .config import PostgresConfig
+from .errors import RETRIED, UNIQUE_VIOLATION, is_lost, sqlstate, wrapped
+from .queries import Queries
+
+Connection: TypeAlias = Any
+"""An asyncpg connection, a pool's or the caller's own."""
+
+T = TypeVar("T")
+
+_ATTEMPTS: Final = 6  # of a statement that deadlocks
+_BACKOFF: Final = 0.005
+_RESENDS: Final = 2  # after a dropped connection: a pool may hold more than one that is dead
+
+
+class Connections:
+    """The pool of one storage, on one event loop."""
+
+    def __init__(self, config: PostgresConfig, queries: Queries) -> None:
+        self.config = config
+        self.queries = queries
+        self.secrets = config.secrets()
+        self._pool: Any = config.pool
+        self._owned = config.pool is None
+        self.store = config.address() if self._owned else f"pool {id(config.pool)}"
+        """Tells the stores of this process apart, together with the schema."""
+
+    async def open(self, operation: str) -> None:
+        """Makes the pool and looks at the server and the schema."""
+        if self._owned:
+            self.config.check_tls()
+            self._pool = await self._make_pool(operation)
+        try:
+            await self.run(operation, self._inspect)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def _make_pool(self, operation: str) -> Any:
+        config = self.config
+        try:
+            async with asyncio.timeout(config.connect_timeout):
+                return await asyncpg.create_pool(
+                    config.dsn(),
+                    password=config.password,
+                    min_size=config.min_connections,
+                    max_size=config.max_connections,
+                    timeout=config.connect_timeout,
+                    command_timeout=config.command_timeout,
+                    statement_cache_size=config.statement_cache_size,
+                    # The claim and its kin are longer than the driver's default limit for what it keeps prepared.
+                    max_cacheable_statement_size=0,
+                    init=self._greet,
+                    # Nothing to reset, see above: the default one would cost a round trip a call.
+                    reset=_no_reset,
+                )
+        except StorageError:
+            raise
+        except Exception as error:
+            raise wrapped(error, operation, sent=False, secrets=self.secrets, connecting=True) from error
+
+    async def _greet(self, connection: Connection) -> None:
+        # At every connect, also to a new primary after a failover. Without the schema there is nothing to raise yet.
+        try:
+            await connection.fetch(self.queries.token_raise)
+        except asyncpg.PostgresError as error:
+            if sqlstate(error) not in ("3F000", "42P01", "42501"):
+                raise
+
+    async def _inspect(self, connection: Connection) -> None:
+        schema = self.config.schema_name
+        version = int(await connection.fetchval("SELECT current_setting('server_version_num')::int"))
+        if version < 150000:
+            raise ConfigurationError(
+                f"the server is PostgreSQL {version // 10000}; ferroq needs 15 or later", backend="postgres"
+            )
+        encoding = await connection.fetchval("SELECT current_setting('server_encoding')")
+        if encoding != "UTF8":
+            raise ConfigurationError(
+                f"the database's encoding is {encoding}; jobs need one made with ENCODING 'UTF8'", backend="postgres"
+            )
+        if self.config.auto_migrate:
+            await migrate.apply(connection, schema)
+        else:
+            await migrate.check(connection, schema)
+        if self.config.auto_migrate or not self._owned:
+            await connection.fetch(self.queries.token_raise)
+
+    async def close(self, patience: float = 0.0) -> None:
+        """Closes the pool; calls in flight have so many seconds."""
+        pool, self._pool = self._pool, None
+        if pool is None or not self._owned:
+            return
+        try:
+            async with asyncio.timeout(patience):
+                await pool.close()
+        except (TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            pool.terminate()
+        except asyncio.CancelledError:
+            pool.terminate()
+            raise
+
+    async def run(
+        self,
+        operation: str,
+        work: Callable[[Connection], Awaitable[T]],
+        *,
+        resend: bool = True,
+        again: Callable[[Connection], Awaitable[T]] | None = None,
+        raw: tuple[str, ...] = (),
+    ) -> T:
+        """Runs `work` on a connection of the pool.
+
+        Args:
+            resend: whether `work` may be repeated after its connection was dropped: it answers as the first time would.
+            again: what to run in that case instead.
+            raw: SQLSTATEs of errors that the caller wants as they are.
+        """
+        resends = attempts = 0
+        while True:
+            connection = await self._acquire(operation)
+            sent = False
+            try:
+                try:
+                    sent = True
+                    return await work(connection)
+                finally:
+                    await self._give_back(connection)
+            except StorageError as error:
+                if error.operation is None:
+                    error.operation = operation
+                raise
+            except Exception as error:
+                if sqlstate(error) in raw:
+                    raise
+                if sqlstate(error) in RETRIED and attempts < _ATTEMPTS:
+                    attempts += 1
+                    await asyncio.sleep(random.uniform(0, _BACKOFF * 2**attempts))  # noqa: S311 (jitter)
+                    continue
+                if is_lost(error) and self._pool is not None:
+                    await self._forget_dead()
+                    if resend and resends < _RESENDS:
+                        resends += 1
+                        work = again or work
+                        continue
+                if not isinstance(error, _DRIVER):
+                    raise
+                if sqlstate(error) in ("42P01", "3F000", "42703") and isinstance(error, asyncpg.PostgresError):
+                    raise SchemaMismatchError(
+                        migrate.mend(self.config.schema_name, "has no tables of ferroq, or old ones"),
+                        backend="postgres",
+                        operation=operation,
+                    ) from error
+                raise wrapped(error, operation, sent=sent, secrets=self.secrets) from error
+
+    async def fetch(self, operation: str, query: str, *arguments: Any) -> list[Any]:
+        """The rows of one statement, which may be sent again."""
+
+        async def work(connection: Connection) -> list[Any]:
+            rows: list[Any] = await connection.fetch(query, *arguments)
+            return rows
+
+        return await self.run(operation, work)
+
+    async def fetchrow(self, operation: str, query: str, *arguments: Any) -> Any:
+        """The first row of one statement, which may be sent again."""
+        return next(iter(await self.fetch(operation, query, *arguments)), None)
+
+    async def on(self, connection: Connection, operation: str, work: Callable[[Connection], Awaitable[T]]) -> T:
+        """Runs `work` on the caller's own connection, in whatever transaction that is in."""
+        try:
+            return await work(connection)
+        except _DRIVER as error:
+            if sqlstate(error) == UNIQUE_VIOLATION:
+                raise
+            raise wrapped(error, operation, sent=True, secrets=self.secrets) from error
+
+    async def connect_listener(self) -> Connection:
+        """A connection of its own, for LISTEN; of the caller's pool where there is one."""
+        config = self.config
+        if not self._owned:
+            return await self._acquire("wait_for_jobs")
+        async with asyncio.timeout(config.connect_timeout):
+            return await asyncpg.connect(
+                config.dsn(listening=True),
+                password=config.password,
+                timeout=config.connect_timeout,
+                command_timeout=config.command_timeout,
+                statement_cache_size=0,
+            )
+
+    async def _acquire(self, operation: str) -> Connection:
+        pool = self._pool
+        try:
+            # Around the whole of it: the driver's own time-out leaves out the reconnect of a dead connection.
+            async with asyncio.timeout(self.config.connect_timeout):
+                return await pool.acquire(timeout=self.config.connect_timeout)
+        except TimeoutError as error:
+            raise StorageTimeoutError(
+                f"{operation}: no free connection within {self.config.connect_timeout:g} s "
+                f"(max_connections is {self.config.max_connections})",
+                backend="postgres",
+                operation=operation,
+            ) from error
+        except _DRIVER as error:
+            raise wrapped(error, operation, sent=False, secrets=self.secrets, connecting=True) from error
+
+    async def _give_back(self, connection: Connection) -> None:
+        pool = self._pool
+        if pool is None:
+            connection.terminate() if hasattr(connection, "terminate") else None
+            return
+        try:
+            # Shielded: a cancelled call must not take the connection along.
+            await asyncio.shield(pool.release(connection, timeout=self.config.command_timeout))
+        except _DRIVER:
+            connection.terminate()
+
+    async def _forget_dead(self) -> None:
+        """After a dropped connection the others of the pool are probably dead too: new ones are made on demand."""
+        expire = getattr(self._pool, "expire_connections", None)
+        if self._owned and expire is not None:
+            await expire()
+
+
+_DRIVER: Final = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+    TimeoutError,
+    EOFError,
+)
+
+
+async def _no_reset(_connection: Connection) -> None:
+    """See `Connections._make_pool`."""

@@ -1,0 +1,172 @@
+"""What goes to the server in chunks: settling, renewing and giving back claims."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Sequence
+from struct import Struct
+from typing import TYPE_CHECKING, Any, Final
+
+from .. import _native
+from .._native import Job
+from ..errors import (
+    ConcurrentModificationError,
+    CorruptJobError,
+    JobLockedError,
+    JobNotFoundError,
+    LockLostError,
+    StorageError,
+)
+from . import scripts
+from .client import Client
+from .config import RedisConfig
+from .faults import BACKEND
+from .record import PROCESSING, chunks, record_of
+
+if TYPE_CHECKING:
+    from .._rows import Row
+
+__all__ = ["KIND_NAMES", "chunks", "extend", "kept_for", "microseconds", "release", "unkept", "update"]
+
+KIND_NAMES: Final = ("enqueued", "processing", "succeeded", "failed", "deleted", "scheduled", "awaiting_retry")
+MOST: Final = 1000
+MOST_BYTES: Final = 16 * 1024 * 1024
+
+_VERDICT: Final = Struct(">BIIIQQI6sB")
+_RELEASED: Final = Struct(">cIIIBI")
+
+_REFUSALS: Final[dict[int, tuple[type[StorageError], str]]] = {
+    1: (JobNotFoundError, "job {0} is not stored"),
+    2: (LockLostError, "the claim of job {0} is lost: it lapsed and was taken over, or was settled otherwise"),
+    3: (JobLockedError, "another holds a live lock on job {0}"),
+    4: (ConcurrentModificationError, "job {0} changed since this copy of it was read"),
+    5: (CorruptJobError, "the stored record of job {0} cannot be decoded"),
+}
+
+
+def microseconds(seconds: float) -> int:
+    """Never shorter than asked for."""
+    return math.ceil(seconds * 1e6)
+
+
+def unkept(config: RedisConfig) -> str:
+    """The kinds whose jobs are not kept at all, as digits."""
+    keep = {2: config.keep_succeeded, 3: config.keep_failed, 4: config.keep_deleted}
+    return "".join(str(kind) for kind, seconds in keep.items() if seconds == 0)
+
+
+def kept_for(config: RedisConfig) -> list[tuple[int, int]]:
+    """The kinds whose jobs are kept for a time, and for how long, in microseconds."""
+    keep = {2: config.keep_succeeded, 3: config.keep_failed, 4: config.keep_deleted}
+    return [(kind, microseconds(seconds)) for kind, seconds in keep.items() if seconds]
+
+
+async def update(
+    client: Client, config: RedisConfig, operation: str, jobs: Sequence[Job], rows: Sequence[Row]
+) -> list[StorageError | None]:
+    """Updates chunk by chunk; a verdict a job. A chunk that got no answer gives its error to all of its jobs."""
+    verdicts: list[StorageError | None] = [None] * len(rows)
+    dropped = unkept(config)
+    lock = microseconds(config.lock_timeout)
+    for run in chunks(rows, MOST, MOST_BYTES, distinct=True):
+        # A token answers for its own re-send, unless the job is gone by then or there was none.
+        remember = any(rows[at][16] is None or str(rows[at][10]) in dropped for at in run)
+        slot = client.slots.take() if remember else ""
+        head: list[Any] = [lock, dropped, slot, os.urandom(8) if remember else b"", "0", client.slots.keep]
+        tail = [
+            jobs[at].sequence.to_bytes(6, "big") + record_of(rows[at], version=rows[at][15], token=rows[at][16] or 0)
+            for at in run
+        ]
+        try:
+            answer = await client.script(operation, scripts.UPDATE, head + tail, [*head[:4], "1", head[5], *tail])
+        except StorageError as error:
+            if len(rows) == 1:
+                raise
+            for at in run:
+                verdicts[at] = error
+            continue
+        finally:
+            if slot:
+                client.slots.give(slot)
+        for at, cell in zip(run, _VERDICT.iter_unpack(answer), strict=True):
+            code, version, attempt, crashes, token, expires, retry, sequence, taken = cell
+            if code:
+                kind, text = _REFUSALS[code]
+                name = rows[at][0]
+                verdicts[at] = kind(text.format(name), job_ids=(name,), backend=BACKEND, operation=operation)  # type: ignore[call-arg]
+                continue
+            held = taken or (rows[at][16] is not None and rows[at][10] == PROCESSING)
+            _native.write_back(
+                jobs[at],
+                version,
+                int.from_bytes(sequence, "big"),
+                attempt,
+                crashes,
+                retry,
+                (token, expires) if held and token else None,
+            )
+    return verdicts
+
+
+def _claims(jobs: Sequence[Job]) -> list[tuple[int, str, int, int]]:
+    """Position, id, sequence and token of the jobs that hold a claim."""
+    found = []
+    for at, job in enumerate(jobs):
+        lock = job.lock
+        if lock is not None:
+            found.append((at, job.id, job.sequence, lock.token))
+    return found
+
+
+def _runs(claims: Sequence[tuple[int, str, int, int]], *, distinct: bool) -> Iterator[list[tuple[int, str, int, int]]]:
+    """At most a thousand at a time; with `distinct` no id twice in a run."""
+    run: list[tuple[int, str, int, int]] = []
+    seen: set[str] = set()
+    for claim in claims:
+        if len(run) == MOST or (distinct and claim[1] in seen):
+            yield run
+            run = []
+            seen = set()
+        run.append(claim)
+        seen.add(claim[1])
+    if run:
+        yield run
+
+
+def _arguments(run: Sequence[tuple[int, str, int, int]]) -> list[Any]:
+    arguments: list[Any] = []
+    for _at, id_, sequence, token in run:
+        arguments += (sequence.to_bytes(6, "big"), id_, token)
+    return arguments
+
+
+async def extend(client: Client, jobs: Sequence[Job], length: int) -> list[bool]:
+    """Renews claims by `length` microseconds."""
+    done = [False] * len(jobs)
+    for run in _runs(_claims(jobs), distinct=True):
+        arguments = [length, *_arguments(run)]
+        expires, flags = await client.script("extend_job_locks", scripts.EXTEND, arguments, arguments)
+        for (at, _id, _sequence, token), flag in zip(run, flags, strict=True):
+            if flag == 49:
+                done[at] = True
+                _native.renew(jobs[at], token, int(expires))
+    return done
+
+
+async def release(client: Client, jobs: Sequence[Job], delay: int) -> list[bool]:
+    """Gives claims back, to be claimed again after `delay` microseconds."""
+    done = [False] * len(jobs)
+    for run in _runs(_claims(jobs), distinct=True):
+        arguments = [delay or "", *_arguments(run)]
+        answer = await client.script("release_jobs", scripts.RELEASE, arguments, arguments)
+        now, cells = int(answer[0]), answer[1]
+        state = f'{{"scheduled_at":{now},"enqueue_at":{now + delay},"reason":"released"}}'
+        if not delay:
+            state = f'{{"enqueued_at":{now}}}'
+        for (at, _id, sequence, _token), cell in zip(run, _RELEASED.iter_unpack(cells), strict=True):
+            flag, version, attempt, crashes, kind, retry = cell
+            if flag == b"1":
+                done[at] = True
+                _native.write_back(jobs[at], version, sequence, attempt, crashes, retry, None, (kind, state))
+    return done

@@ -1,0 +1,114 @@
+"""Claims: taking jobs, and giving back those that nobody is there to receive [L7]."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from .. import _native
+from .._native import Job
+from ..errors import StorageError
+from . import scripts
+from .batches import microseconds
+from .client import Client
+from .config import RedisConfig
+from .connection import Argument
+from .faults import BACKEND
+from .record import BrokenRecord, stored
+
+if TYPE_CHECKING:
+    from .._rows import Stored
+
+MOST_BYTES: Final = 16 * 1024 * 1024
+_GIVE_BACK: Final = 1.0
+
+
+class Claims:
+    """The claims of one storage."""
+
+    def __init__(self, client: Client, config: RedisConfig) -> None:
+        self._client = client
+        self._lock_timeout = microseconds(config.lock_timeout)
+        self._max_crashes = config.max_crashes
+        self._server = json.dumps(config.server_name, ensure_ascii=False)
+        # The event loop keeps no reference to what nobody awaits any more.
+        self._orphans: set[asyncio.Task[Any]] = set()
+
+    async def claim(
+        self, operation: str, worker: str, limit: int, queues: Sequence[str] | None, lock_timeout: int | None
+    ) -> list[Job]:
+        """Up to `limit` jobs. Cancelled, it waits for its answer up to a second and gives back what it got."""
+        request = asyncio.ensure_future(self._claim(operation, worker, limit, queues, lock_timeout))
+        try:
+            return await asyncio.shield(request)
+        except asyncio.CancelledError:
+            if request.cancelled():
+                raise
+            await self._give_back(request)
+            raise
+
+    async def _give_back(self, request: asyncio.Task[list[Job]]) -> None:
+        """Runs to its end even when it is cancelled again: what it holds would stay claimed."""
+        task = asyncio.ensure_future(self._return(request))
+        self._orphans.add(task)
+        task.add_done_callback(self._orphans.discard)
+        done, _pending = await asyncio.wait((task,), timeout=_GIVE_BACK)
+        if not done:
+            return
+
+    async def _return(self, request: asyncio.Task[list[Job]]) -> None:
+        try:
+            jobs = await request
+            if jobs:
+                arguments: list[Any] = [""]
+                for job in jobs:
+                    assert job.lock is not None
+                    arguments += (job.sequence.to_bytes(6, "big"), job.id, job.lock.token)
+                await self._client.script("release_jobs", scripts.RELEASE, arguments, arguments)
+        except StorageError:
+            pass  # the lapse gives them back
+
+    async def _claim(
+        self, operation: str, worker: str, limit: int, queues: Sequence[str] | None, lock_timeout: int | None
+    ) -> list[Job]:
+        jobs: list[Job] = []
+        while True:
+            more, spoiled, found = await self._once(operation, worker, limit - len(jobs), queues, lock_timeout)
+            jobs += found
+            # A claim goes on behind what cannot be claimed: behind more of it than one script looks at, too.
+            if len(jobs) >= limit or not (more or spoiled):
+                return jobs
+
+    async def _once(
+        self, operation: str, worker: str, limit: int, queues: Sequence[str] | None, lock_timeout: int | None
+    ) -> tuple[bool, bool, list[Job]]:
+        client = self._client
+        length = lock_timeout if lock_timeout is not None else self._lock_timeout
+        state = f',"worker_id":{json.dumps(worker, ensure_ascii=False)},"server_name":{self._server}}}'
+        slot = client.slots.take()
+        head: list[Argument] = [limit, length, self._max_crashes, worker, state, slot, os.urandom(8)]
+        tail: list[Argument] = [client.slots.keep, MOST_BYTES, *(queues or ())]
+        try:
+            answer = await client.script(operation, scripts.CLAIM, [*head, "0", *tail], [*head, "1", *tail])
+        finally:
+            client.slots.give(slot)
+        first, _expires, more, *cells = answer
+        jobs: list[Job] = []
+        broken: list[Argument] = []
+        rows: list[Stored] = []
+        for at in range(0, len(cells), 2):
+            try:
+                rows.append(stored(cells[at], cells[at + 1], claimed=True))
+            except BrokenRecord:
+                broken += (cells[at + 1][:6], int(first) + at // 2)
+        for row, job in zip(rows, _native.restore(rows, BACKEND, operation), strict=True):
+            if isinstance(job, Exception):
+                broken += (row[16].to_bytes(6, "big"), row[17] or 0)
+            else:
+                jobs.append(job)
+        if broken:
+            await client.script(operation, scripts.SPOIL, broken, broken)
+        return bool(more), bool(broken), jobs

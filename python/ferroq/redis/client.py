@@ -1,0 +1,185 @@
+"""Requests: one command, one answer, and what to do when there is none [E4].
+
+The policy, in one place. A refusal that says "not now" or "not here" is asked again until `command_timeout` is up:
+the command did not run. A connection that drops before its answer leaves open whether it ran: only a request that
+says how to be sent again is, because its script then answers as the first sending did; any other fails with outcome
+"unknown". No answer in time is not asked again: the time is up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Sequence
+from typing import Any, Final
+
+from redis.exceptions import AskError, AuthenticationError, MovedError, RedisError
+
+from ..errors import Outcome, StorageClosedError, StorageError, StorageTimeoutError
+from .config import RedisConfig
+from .connection import Argument, Endpoint, Pool, PoolExhausted, Wire, packed, route_of
+from .faults import BACKEND, Advice, advice_of, code_of, translated
+from .keys import Keys
+from .scripts import Script
+from .slots import Slots
+
+_FIRST_PAUSE: Final = 0.01
+_LONGEST_PAUSE: Final = 0.5
+
+
+class Client:
+    """Sends requests over a pool of connections of one event loop."""
+
+    def __init__(self, config: RedisConfig) -> None:
+        self.keys = Keys(config.key_prefix)
+        self.route = route_of(config)
+        self.slots = Slots(config)
+        self._pool = Pool(self.route, config.pool_size, config.connection_timeout)
+        self._timeout = config.command_timeout
+        self._fixed: tuple[Argument, ...] = (len(self.keys.fixed), *self.keys.fixed)
+        self._running = 0
+        self._rest = asyncio.Event()
+        self._rest.set()
+        self._closed = False
+
+    async def script(
+        self,
+        operation: str,
+        script: Script,
+        arguments: Sequence[Argument],
+        again: Sequence[Argument] | None = None,
+    ) -> Any:
+        """Runs a script.
+
+        Args:
+            again: its arguments when it is sent a second time because the first answer was lost; None: it must not be.
+        """
+        return await self._request(operation, ("EVALSHA", script.sha), arguments, again, script)
+
+    async def command(self, operation: str, *arguments: Argument) -> Any:
+        """Runs a command that only reads."""
+        return await self._request(operation, (), arguments, arguments, None)
+
+    def failed(self, error: BaseException, operation: str | None, outcome: Outcome = "not_applied") -> StorageError:
+        """The error of this package for one of the driver's."""
+        return translated(error, operation, outcome, self.route.secrets)
+
+    async def _request(
+        self,
+        operation: str,
+        head: tuple[Argument, ...],
+        arguments: Sequence[Argument],
+        again: Sequence[Argument] | None,
+        script: Script | None,
+    ) -> Any:
+        if self._closed:
+            raise StorageClosedError("the storage is closed", backend=BACKEND, operation=operation)
+        self._running += 1
+        self._rest.clear()
+        try:
+            return await self._attempts(operation, head, arguments, again, script)
+        finally:
+            self._running -= 1
+            if self._running == 0:
+                self._rest.set()
+
+    async def _attempts(
+        self,
+        operation: str,
+        head: tuple[Argument, ...],
+        arguments: Sequence[Argument],
+        again: Sequence[Argument] | None,
+        script: Script | None,
+    ) -> Any:
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + self._timeout
+        pause = _FIRST_PAUSE
+        keys = self._fixed if script is not None else ()
+        command = packed((*head, *keys, *arguments))
+        outcome: Outcome = "not_applied"
+        ask: Endpoint | None = None
+        while True:
+            wire: Wire | None = None
+            try:
+                wire = await (self._pool.take() if ask is None else self.route.connect_to(ask))
+                if ask is not None:
+                    await wire.ask("ASKING")
+            except PoolExhausted as error:
+                raise StorageTimeoutError(str(error), backend=BACKEND, operation=operation, outcome=outcome) from None
+            except (RedisError, OSError) as error:
+                if wire is not None:
+                    await wire.drop()
+                self.route.moved(None)
+                ask = None
+                if isinstance(error, AuthenticationError) or self._closed or clock() + pause >= deadline:
+                    raise self.failed(error, operation, outcome) from error
+                pause = await self._wait(pause)
+                continue
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await wire.send(command)
+                    answer = await wire.receive()
+            except (RedisError, OSError) as error:
+                if isinstance(error, TimeoutError):
+                    await self._put_away(wire, ask, broken=True)
+                    text = f"no answer in {self._timeout} s"
+                    raise StorageTimeoutError(text, backend=BACKEND, operation=operation, outcome="unknown") from error
+                if not code_of(error):
+                    # It dropped: the server may have run the command, or not.
+                    await self._put_away(wire, ask, broken=True)
+                    outcome = "unknown"
+                    ask = None
+                    if again is None or self._closed or clock() + pause >= deadline:
+                        raise self.failed(error, operation, outcome) from error
+                    command = packed((*head, *keys, *again))
+                    pause = await self._wait(pause)
+                    continue
+                advice = advice_of(error)
+                await self._put_away(wire, ask, broken=advice not in (Advice.GIVE_UP, Advice.LOAD))
+                ask = None
+                if advice is Advice.LOAD and script is not None:
+                    head = ("EVAL", script.text)
+                    command = packed((*head, *keys, *(arguments if outcome == "not_applied" else again or arguments)))
+                elif advice is Advice.GIVE_UP or clock() + pause >= deadline:
+                    raise self.failed(error, operation, outcome) from error
+                elif isinstance(error, MovedError):  # before AskError, of which the driver derives it
+                    self.route.moved((error.host or (wire.endpoint or ("", 0))[0], int(error.port)))
+                    await self._pool.forget()
+                    pause = await self._wait(pause)
+                elif isinstance(error, AskError):
+                    ask = (error.host or (wire.endpoint or ("", 0))[0], int(error.port))
+                else:
+                    self.route.moved(None)
+                    await self._pool.forget()
+                    pause = await self._wait(pause)
+                continue
+            except BaseException:
+                # Cancelled with an answer on its way: this connection would give it to somebody else.
+                await self._put_away(wire, ask, broken=True)
+                raise
+            await self._put_away(wire, ask, broken=False)
+            return answer
+
+    async def _put_away(self, wire: Wire, ask: Endpoint | None, *, broken: bool) -> None:
+        if ask is not None:
+            await wire.drop()
+        elif broken:
+            await self._pool.discard(wire)
+        else:
+            self._pool.give(wire)
+
+    @staticmethod
+    async def _wait(pause: float) -> float:
+        """Waits about that long, by chance so that many clients do not come back at once; returns the next pause."""
+        await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - chance, not a secret
+        return min(2 * pause, _LONGEST_PAUSE)
+
+    async def close(self) -> None:
+        """Lets requests in flight end, for `command_timeout` at most."""
+        self._closed = True
+        try:
+            async with asyncio.timeout(self._timeout):
+                await self._rest.wait()
+        except TimeoutError:
+            pass
+        await self._pool.close()

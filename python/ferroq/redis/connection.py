@@ -1,0 +1,307 @@
+"""Connections: where the server is, a pool of them, and the one place that talks to the driver.
+
+The whole store lies in one slot, so that even a cluster is one server at a time, which may move: a route finds it,
+and is asked again after a refusal that says it has moved. The driver's own pools, retries and cluster client are not
+used: each re-sends commands by rules of its own, which would store a job twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeAlias
+
+import hiredis
+from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection, UnixDomainSocketConnection
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.crc import key_slot
+from redis.exceptions import ConnectionError as DriverConnectionError
+from redis.exceptions import RedisError
+
+from .config import Address, RedisConfig
+
+Argument: TypeAlias = bytes | str | int
+Endpoint: TypeAlias = tuple[str, int]
+
+
+def packed(arguments: Sequence[Argument]) -> bytes:
+    """A command as it goes over the wire."""
+    command: bytes = hiredis.pack_command(tuple(arguments))  # type: ignore[arg-type]  # its stub knows one argument only
+    return command
+
+
+class Wire:
+    """One connection of the driver's, used by one request at a time."""
+
+    __slots__ = ("_connection", "_endpoint")
+
+    def __init__(self, connection: AbstractConnection, endpoint: Endpoint | None) -> None:
+        self._connection = connection
+        self._endpoint = endpoint
+
+    @property
+    def endpoint(self) -> Endpoint | None:
+        """The server's host and port; None for a socket."""
+        return self._endpoint
+
+    async def connect(self) -> None:
+        await self._connection.connect()  # type: ignore[no-untyped-call]
+
+    async def usable(self) -> bool:
+        """Whether nothing says that the server has closed it, or that it holds an answer to somebody else's request."""
+        try:
+            return self._connection.is_connected and not await self._connection.can_read()
+        except (RedisError, OSError):
+            return False
+
+    async def send(self, command: bytes) -> None:
+        await self._connection.send_packed_command(command, check_health=False)
+
+    async def receive(self) -> Any:
+        """The next answer; an error of the server's is raised, and leaves the connection as it is."""
+        return await self._connection.read_response(disable_decoding=True, disconnect_on_error=False)
+
+    async def ask(self, *arguments: Argument) -> Any:
+        """One command and its answer."""
+        await self.send(packed(arguments))
+        return await self.receive()
+
+    async def drop(self) -> None:
+        """Closes it without ceremony."""
+        with contextlib.suppress(RedisError, OSError):
+            await self._connection.disconnect(nowait=True)
+
+
+class Route(ABC):
+    """Finds the server that is in charge, and makes connections to it."""
+
+    def __init__(self, config: RedisConfig, address: Address) -> None:
+        self._config = config
+        self._address = address
+        database = config.db if config.db is not None else address.database
+        self._login = {
+            "username": config.username if config.username is not None else address.username,
+            "password": config.password if config.password is not None else address.password,
+            "db": database or 0,
+        }
+        self._secure = config.tls or address.scheme == "rediss"
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What no error text may show."""
+        found = (self._login["password"], self._config.sentinel_password)
+        return tuple(str(secret) for secret in found if secret)
+
+    def _options(self) -> dict[str, Any]:
+        return {
+            "socket_timeout": None,  # a request has one deadline of ours, over all that it does
+            "socket_connect_timeout": self._config.connection_timeout,
+            "retry": Retry(NoBackoff(), 0),
+            "protocol": 2,
+            "driver_info": None,
+        }
+
+    def _tcp(self, endpoint: Endpoint, login: dict[str, Any]) -> Wire:
+        options = {**self._options(), **login, "host": endpoint[0], "port": endpoint[1]}
+        if not self._secure:
+            return Wire(Connection(**options), endpoint)
+        config = self._config
+        return Wire(
+            SSLConnection(
+                **options,
+                ssl_ca_certs=config.tls_ca_file,
+                ssl_certfile=config.tls_cert_file,
+                ssl_keyfile=config.tls_key_file,
+                ssl_cert_reqs="required" if config.tls_verify else "none",
+                ssl_check_hostname=config.tls_check_hostname and config.tls_verify,
+            ),
+            endpoint,
+        )
+
+    async def connect(self) -> Wire:
+        """A fresh connection to the server in charge."""
+        wire = await self._make()
+        await self._establish(wire)
+        return wire
+
+    async def connect_to(self, endpoint: Endpoint) -> Wire:
+        """A fresh connection to a certain node, to which an answer pointed."""
+        wire = self._tcp(endpoint, self._login)
+        await self._establish(wire)
+        return wire
+
+    @staticmethod
+    async def _establish(wire: Wire) -> None:
+        try:
+            await wire.connect()
+        except BaseException:
+            await wire.drop()
+            raise
+
+    @abstractmethod
+    async def _make(self) -> Wire: ...
+
+    def moved(self, endpoint: Endpoint | None) -> None:
+        """The server is at `endpoint` now, or has to be found again."""
+        del endpoint  # a server that is named by the URL stays where it is
+
+
+class _Fixed(Route):
+    """One server, or one socket."""
+
+    async def _make(self) -> Wire:
+        if self._address.scheme == "unix":
+            options = {**self._options(), **self._login}
+            return Wire(UnixDomainSocketConnection(path=self._address.path, **options), None)
+        return self._tcp(self._address.hosts[0], self._login)
+
+
+class _Found(Route):
+    """A server that others know the place of."""
+
+    def __init__(self, config: RedisConfig, address: Address) -> None:
+        super().__init__(config, address)
+        self._at: Endpoint | None = None
+
+    def moved(self, endpoint: Endpoint | None) -> None:
+        self._at = endpoint
+
+    async def _make(self) -> Wire:
+        if self._at is None:
+            self._at = await self._ask_around()
+        return self._tcp(self._at, self._login)
+
+    async def _ask_around(self) -> Endpoint:
+        last: BaseException | None = None
+        for host in self._address.hosts:
+            wire = self._informant(host)
+            try:
+                async with asyncio.timeout(self._config.connection_timeout):
+                    await self._establish(wire)
+                    found = await self._question(wire, host)
+                if found is not None:
+                    return found
+            except (RedisError, OSError) as error:
+                last = error
+            finally:
+                await wire.drop()
+        raise DriverConnectionError(f"none of the {len(self._address.hosts)} hosts knows the server") from last
+
+    @abstractmethod
+    def _informant(self, host: Endpoint) -> Wire: ...
+
+    @abstractmethod
+    async def _question(self, wire: Wire, host: Endpoint) -> Endpoint | None: ...
+
+
+class _Sentinel(_Found):
+    """The master that the sentinels agree on."""
+
+    def _informant(self, host: Endpoint) -> Wire:
+        config = self._config
+        return self._tcp(host, {"username": config.sentinel_username, "password": config.sentinel_password, "db": 0})
+
+    async def _question(self, wire: Wire, host: Endpoint) -> Endpoint | None:
+        answer = await wire.ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._address.service)
+        return (answer[0].decode(), int(answer[1])) if answer else None
+
+
+class _Cluster(_Found):
+    """The node that serves the store's slot."""
+
+    def _informant(self, host: Endpoint) -> Wire:
+        return self._tcp(host, self._login)
+
+    async def _question(self, wire: Wire, host: Endpoint) -> Endpoint | None:
+        slot = key_slot(self._config.key_prefix.encode())
+        for first, last, master, *_replicas in await wire.ask("CLUSTER", "SLOTS"):
+            if first <= slot <= last:
+                return (master[0].decode() if master[0] else host[0], int(master[1]))
+        return None
+
+
+def route_of(config: RedisConfig) -> Route:
+    """The way to the server that a configuration names."""
+    address = config.address
+    kinds: dict[str, type[Route]] = {"redis+sentinel": _Sentinel, "redis+cluster": _Cluster}
+    return kinds.get(address.scheme, _Fixed)(config, address)
+
+
+class PoolExhausted(TimeoutError):
+    """No connection came free in time."""
+
+
+class Pool:
+    """At most `size` connections; the one used last is handed out first."""
+
+    __slots__ = ("_idle", "_route", "_slots", "_timeout", "_used", "size")
+
+    def __init__(self, route: Route, size: int, timeout: float) -> None:
+        self._route = route
+        self._timeout = timeout
+        self._slots = asyncio.Semaphore(size)
+        self._idle: deque[Wire] = deque()
+        self._used: set[Wire] = set()
+        self.size = size
+
+    async def take(self) -> Wire:
+        """A connection for one request; it goes back by `give` or `discard`.
+
+        Raises:
+            PoolExhausted: none came free in time.
+            RedisError, OSError, TimeoutError: none could be made.
+        """
+        if self._slots.locked():
+            try:
+                async with asyncio.timeout(self._timeout):
+                    await self._slots.acquire()
+            except TimeoutError:
+                raise PoolExhausted(f"none of {self.size} connections came free in {self._timeout} s") from None
+        else:
+            await self._slots.acquire()
+        try:
+            wire = await self._idle_or_new()
+        except BaseException:
+            self._slots.release()
+            raise
+        self._used.add(wire)
+        return wire
+
+    async def _idle_or_new(self) -> Wire:
+        while self._idle:
+            wire = self._idle.pop()
+            if await wire.usable():
+                return wire
+            await wire.drop()
+        async with asyncio.timeout(self._timeout):
+            return await self._route.connect()
+
+    def give(self, wire: Wire) -> None:
+        """Back, in good order."""
+        self._used.discard(wire)
+        self._idle.append(wire)
+        self._slots.release()
+
+    async def discard(self, wire: Wire) -> None:
+        """Back, of no further use."""
+        self._used.discard(wire)
+        self._slots.release()
+        await wire.drop()
+
+    async def forget(self) -> None:
+        """Drops what lies idle: the server has moved."""
+        await self._drop(self._idle)
+
+    async def close(self) -> None:
+        """Drops everything, also what is in use."""
+        await self._drop(self._idle)
+        await self._drop(list(self._used))
+
+    async def _drop(self, wires: Iterable[Wire]) -> None:
+        for wire in list(wires):
+            await wire.drop()
+        self._idle.clear()

@@ -1,0 +1,35 @@
+#!lua flags=allow-oom
+-- include: base record commit
+--
+-- Deletes finished jobs, longest finished first [Q17]. ARGV 1 limit (1..1000)  then two a kind: its digit, and how long
+-- ago at least, µs. Returns {how many were deleted, 1 when there may be more}.
+local limit = tonumber(ARGV[1])
+local found = {}
+for i = 2, #ARGV, 2 do
+  local until_ = S(now - ARGV[i + 1])
+  local list = call('ZRANGE', P .. 'f' .. ARGV[i], '-inf', until_, 'BYSCORE', 'LIMIT', 0, limit, 'WITHSCORES')
+  for n = 1, #list, 2 do found[#found + 1] = {tonumber(list[n + 1]), list[n], tonumber(ARGV[i])} end
+end
+if #ARGV > 3 then table.sort(found, function(a, b) return a[1] < b[1] or (a[1] == b[1] and a[2] < b[2]) end) end
+local take = math.min(limit, #found)
+if take == 0 then return {0, 0} end
+for from = 1, take, 100 do
+  local fields = {}
+  for i = from, math.min(from + 99, take) do fields[#fields + 1] = found[i][2] end
+  for i, h in ipairs(call('HMGET', JOB, unpack(fields))) do
+    local seq6 = fields[i]
+    -- Bytes that are no record still name their id where they were damaged behind it.
+    local id = h and #h > 72 and id_of(h)
+    if id and not sound(h) then
+      local body = call('HGET', BODY, id)
+      if not body or sub(body, 1, 6) ~= seq6 then id = nil end
+    end
+    if id then gone_ids[#gone_ids + 1] = id end
+    gone[#gone + 1] = seq6
+    mark(found[from + i - 1][3], seq6, -1)
+    into(undone, found[from + i - 1][3], seq6)
+  end
+end
+check()
+write()
+return {take, take == limit and 1 or 0}

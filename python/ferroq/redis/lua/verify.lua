@@ -1,0 +1,113 @@
+#!lua flags=no-writes
+-- include: base record locks
+--
+-- One step of the self-audit [Q18]. ARGV 1 what  2 which  3 position
+--   "totals"            -> {jobs, bodies, locks, then the counts by kind}
+--   "chunk"    kind  n  -> the n-th chunk of a kind: {"1" while there is one, jobs, findings..}
+--   "queue"    name  n  -> a thousand ready jobs from rank n: {"1" while there are, jobs, findings..}
+--   "timers"   ""    n  -> likewise {.., explicit locks seen, findings..}
+--   "finished" kind  n  -> likewise
+--   "queues"   ""    n  -> a thousand names of queues
+local what, which, from = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local out = {'0', 0}
+
+local function say(...)
+  out[#out + 1] = table.concat({...})
+end
+
+local function name_of(seq6, h)
+  local id = h and #h > 72 and id_of(h)
+  local body = id and (sound(h) or call('HGET', BODY, id))
+  return body and (body == true or sub(body, 1, 6) == seq6) and 'job ' .. id or 'sequence ' .. S(number_of(seq6))
+end
+
+local function waits(h, seq6)
+  if call('ZSCORE', P .. 'q:' .. queue_of(h), member_of(h, seq6)) then return true end
+  if byte(h, 2) ~= 0 and call('ZSCORE', TIMERS, 'j' .. seq6) then return true end
+  return call('HEXISTS', LOCKS, id_of(h)) == 1
+end
+
+local function look(kind, seq6)
+  local h = call('HGET', JOB, seq6)
+  if not h then return say(name_of(seq6, h), ' is marked as of kind ', kind, ' and has no record') end
+  if kind > 1 and kind < 5 and not call('ZSCORE', P .. 'f' .. kind, seq6) then
+    say(name_of(seq6, h), ' is finished and stands in no order of finish')
+  end
+  if not sound(h) then return say(name_of(seq6, h), ' has bytes that are no record') end
+  if byte(h, 2) ~= kind then return say(name_of(seq6, h), ' is marked as of kind ', kind, ' and is of another') end
+  local body = call('HGET', BODY, id_of(h))
+  if not body or sub(body, 1, 6) ~= seq6 then say(name_of(seq6, h), ' has no body, or another job\'s') end
+  if (kind < 2 or kind > 4) and not waits(h, seq6) then say(name_of(seq6, h), ' waits nowhere: no claim will find it') end
+end
+
+if what == 'totals' then
+  out = {call('HLEN', JOB), call('HLEN', BODY), call('HLEN', LOCKS)}
+  for kind = 0, 6 do out[#out + 1] = tonumber(M[4 + kind] or '0') end
+elseif what == 'queues' then
+  return call('ZRANGE', QUEUES, from, from + 999)
+elseif what == 'chunk' then
+  local chunk = call('ZRANGE', P .. 'd' .. which, from, from)[1]
+  if chunk then
+    out[1] = '1'
+    local key = P .. 'k' .. which .. ':' .. chunk
+    local value = call('GET', key) or ''
+    out[2] = call('BITCOUNT', key)
+    if out[2] == 0 then say('chunk ', chunk, ' of kind ', which, ' is empty') end
+    for at = 1, #value do
+      local bits = byte(value, at)
+      for n = 0, 7 do
+        local mask = 2 ^ (7 - n)
+        if bits % (2 * mask) >= mask then look(tonumber(which), pack('>I6', chunk * 1024 + (at - 1) * 8 + n)) end
+      end
+    end
+  end
+elseif what == 'queue' then
+  local list = call('ZRANGE', P .. 'q:' .. which, from, from + 999, 'WITHSCORES')
+  if #list > 0 then out[1] = '1' end
+  out[2] = #list / 2
+  if from == 0 and #list == 0 then say('queue ', which, ' is listed and has no job') end
+  for i = 1, #list, 2 do
+    local seq6 = sub(list[i], 8)
+    local h = call('HGET', JOB, seq6)
+    local kind = sound(h) and byte(h, 2)
+    if not h then
+      say(name_of(seq6, h), ' is ready in queue ', which, ' and has no record')
+    elseif kind and kind > 1 and kind < 5 then
+      say(name_of(seq6, h), ' is ready in queue ', which, ' and finished')
+    elseif kind and (queue_of(h) ~= which or member_of(h, seq6) ~= list[i] or score_of(h) ~= tonumber(list[i + 1])) then
+      say(name_of(seq6, h), ' is ready at another place than its record says')
+    end
+  end
+elseif what == 'timers' then
+  local list = call('ZRANGE', TIMERS, from, from + 999, 'WITHSCORES')
+  if #list > 0 then out[1] = '1' end
+  for i = 1, #list, 2 do
+    local name, score = sub(list[i], 2), tonumber(list[i + 1])
+    if byte(list[i]) == 120 then
+      out[2] = out[2] + 1
+      local lock = call('HGET', LOCKS, name)
+      if not lock or unpackn('>I8', lock) ~= score then say('the end of the explicit lock on ', name, ' is wrong') end
+    else
+      local h = call('HGET', JOB, name)
+      local kind = sound(h) and byte(h, 2)
+      if not h then
+        say(name_of(name, h), ' has a timer and no record')
+      elseif kind and kind ~= 1 and kind < 5 then
+        say(name_of(name, h), ' has a timer and waits for nothing')
+      elseif kind and unpackn('>I8', h, kind == 1 and 23 or 44) ~= score then
+        say(name_of(name, h), ' has a timer at another time than its record says')
+      end
+    end
+  end
+else
+  local list = call('ZRANGE', P .. 'f' .. which, from, from + 999)
+  if #list > 0 then out[1] = '1' end
+  out[2] = #list
+  for _, seq6 in ipairs(list) do
+    local h = call('HGET', JOB, seq6)
+    if not h or (sound(h) and byte(h, 2) ~= tonumber(which)) then
+      say(name_of(seq6, h), ' is in the order of finish of kind ', which, ' and is not of it')
+    end
+  end
+end
+return out

@@ -1,0 +1,70 @@
+"""The Lua scripts: one file an operation in `lua/`, the parts that they share in `lua/lib/`.
+
+The second line of a script names the parts that it needs; they are put in front of it when it is loaded. A script that
+needs few parts pays for few: everything at its top runs with every call.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Final
+
+_FOLDER = files(__package__) / "lua"
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A script as the server gets it."""
+
+    name: str
+    text: bytes
+    sha: bytes
+
+
+def _load(name: str) -> Script:
+    head, include, *lines = (_FOLDER / f"{name}.lua").read_text(encoding="utf-8").split("\n")
+    mark = "-- include: "
+    if not head.startswith("#!lua") or not include.startswith(mark):
+        raise ImportError(f"{name}.lua must begin with #!lua and a line '{mark}…'")
+    parts = [(_FOLDER / "lib" / f"{part}.lua").read_text(encoding="utf-8") for part in include[len(mark) :].split()]
+    # Comments and indentation stay here: a server that has not seen the script is sent it whole.
+    code = [line.strip() for line in "\n".join((*parts, *lines)).split("\n")]
+    text = "\n".join((head, *(line for line in code if line and not line.startswith("--")))).encode()
+    return Script(name, text, hashlib.sha1(text, usedforsecurity=False).hexdigest().encode())
+
+
+ENQUEUE: Final = _load("enqueue")
+GET: Final = _load("get")
+UPDATE: Final = _load("update")
+DELETE: Final = _load("delete")
+READ: Final = _load("read")
+AVAILABLE: Final = _load("available")
+CLAIM: Final = _load("claim")
+ACQUIRE: Final = _load("acquire")
+UNLOCK: Final = _load("unlock")
+EXTEND: Final = _load("extend")
+RELEASE: Final = _load("release")
+PURGE: Final = _load("purge")
+PEEK: Final = _load("peek")
+SPOIL: Final = _load("spoil")
+VERIFY: Final = _load("verify")
+
+ALL: Final = (
+    ENQUEUE,
+    GET,
+    UPDATE,
+    DELETE,
+    READ,
+    AVAILABLE,
+    CLAIM,
+    ACQUIRE,
+    UNLOCK,
+    EXTEND,
+    RELEASE,
+    PURGE,
+    PEEK,
+    SPOIL,
+    VERIFY,
+)

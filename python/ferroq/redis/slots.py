@@ -1,0 +1,34 @@
+"""Where the server remembers the last answer of a request, in case that answer is lost."""
+
+from __future__ import annotations
+
+import math
+import os
+
+from .config import RedisConfig
+
+
+class Slots:
+    """Names of places on the server, each for one answer.
+
+    A client has as many as it ever had requests at once, and each holds one answer: what the server keeps does not grow
+    with the number of requests.
+    """
+
+    __slots__ = ("_free", "_made", "_name", "keep")
+
+    def __init__(self, config: RedisConfig) -> None:
+        self._name = os.urandom(8).hex()
+        self._free: list[str] = []
+        self._made = 0
+        # A re-send comes before `command_timeout` is up, on a connection that takes `connection_timeout` at the most.
+        self.keep = math.ceil(2000 * (config.command_timeout + config.connection_timeout)) + 1000
+
+    def take(self) -> str:
+        if self._free:
+            return self._free.pop()
+        self._made += 1
+        return f"{self._name}:{self._made}"
+
+    def give(self, slot: str) -> None:
+        self._free.append(slot)

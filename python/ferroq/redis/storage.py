@@ -1,0 +1,511 @@
+"""`RedisStorage`: the contract over Redis or Valkey. One script an operation; what they do is said in their files."""
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+import contextlib
+import time
+import warnings
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+from .. import _native
+from .._native import Job
+from ..errors import (
+    ConfigurationError,
+    CorruptJobError,
+    ForkedStorageError,
+    InvalidArgumentError,
+    JobAlreadyExistsError,
+    JobLockedError,
+    LoopMismatchError,
+    StorageClosedError,
+    StorageError,
+    StorageWarning,
+)
+from ..kinds import JobStateKind
+from ..storage import IfExists, Seconds, StateFilter, Storage
+from . import batches, scripts
+from .audit import audit
+from .claims import Claims
+from .client import Client
+from .config import RedisConfig
+from .faults import BACKEND, code_of
+from .record import BrokenRecord, body_of, name_of, record_of, stored
+from .server import complaints, facts
+from .waiter import Waiters
+
+if TYPE_CHECKING:
+    from .._rows import Row
+
+KINDS: Final = tuple(JobStateKind(kind) for kind in batches.KIND_NAMES)
+PAGE: Final = 1000
+PAGE_BYTES: Final = 16 * 1024 * 1024
+_LOCK_RANGE: Final = (0.001, 31_536_000.0)
+_ANY_RANGE: Final = (0.0, 8_993_721_600.0)
+_PURGE_PAUSE: Final = 1.0
+_UNOPENED: Final = -1
+
+
+class RedisStorage(Storage):
+    """Jobs on a Redis (7.0 or newer) or Valkey server: many processes on many machines, one atomic script an operation.
+
+    It opens on its first use, by `async with`, or by `await`; it belongs to the event loop that opened it.
+
+    Args:
+        config: a `RedisConfig`; None is one of defaults, with the server that `REDIS_URL` names.
+    """
+
+    __slots__ = ("_claims", "_client", "_closed", "_config", "_epoch", "_loop", "_made", "_opening", "_waiters")
+
+    # By store, over all storages of this process: finished jobs are purged at most once a second [C1].
+    _next_purge: ClassVar[dict[tuple[str, str], float]] = {}
+
+    def __init__(self, config: RedisConfig | None = None) -> None:
+        if config is not None and not isinstance(config, RedisConfig):
+            raise TypeError(f"config must be a RedisConfig, not {type(config).__name__}")
+        self._config = config if config is not None else RedisConfig()
+        self._made = _native.fork_epoch()
+        self._epoch = _UNOPENED
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._opening: asyncio.Lock | None = None
+        self._client: Client | None = None
+        self._claims: Claims | None = None
+        self._waiters: Waiters | None = None
+        self._closed = False
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "open" if self._client is not None else "unopened"
+        return f"<RedisStorage {state} {self._config!r}>"
+
+    @property
+    def config(self) -> RedisConfig:
+        """What it was made with."""
+        return self._config
+
+    # ------------------------------------------------------------------ life
+
+    def _enter(self, operation: str) -> Client | None:
+        """The client, or None when there is none yet; refuses what must not be used here and now."""
+        if self._closed:
+            raise StorageClosedError("the storage is closed", backend=BACKEND, operation=operation)
+        if self._epoch != _UNOPENED:
+            if self._epoch != _native.fork_epoch():
+                message = "the storage was opened before a fork: use a clone made before it, or one of this process"
+                raise ForkedStorageError(message, backend=BACKEND, operation=operation)
+            if self._loop is not asyncio.get_running_loop():
+                message = "the storage belongs to another event loop: use clone()"
+                raise LoopMismatchError(message, backend=BACKEND, operation=operation)
+        return self._client
+
+    async def _ready(self, operation: str) -> Client:
+        client = self._enter(operation)
+        if client is not None:
+            return client
+        return await self._open(operation)
+
+    async def open(self) -> None:
+        await self._ready("open")
+
+    async def _open(self, operation: str) -> Client:
+        # Marked at once: a second loop that comes in while this one connects is refused like any later one.
+        if self._epoch == _UNOPENED:
+            self._epoch = _native.fork_epoch()
+            self._loop = asyncio.get_running_loop()
+            self._opening = asyncio.Lock()
+        assert self._opening is not None
+        async with self._opening:
+            if self._client is not None:
+                return self._client
+            client = Client(self._config)
+            try:
+                await self._look_at(client, operation)
+            except BaseException:
+                await client.close()
+                raise
+            if self._closed:
+                await client.close()
+                raise StorageClosedError("the storage is closed", backend=BACKEND, operation=operation)
+            self._claims = Claims(client, self._config)
+            self._waiters = Waiters(client, self._config.connection_timeout)
+            self._client = client
+            return client
+
+    async def _look_at(self, client: Client, operation: str) -> None:
+        """Warns of settings that lose jobs; refuses them with `strict`."""
+        try:
+            info = facts(await client.command(operation, "INFO"))
+        except StorageError as error:
+            if error.__cause__ is None or code_of(error.__cause__) != "NOPERM":
+                raise
+            found = ["INFO is not allowed to this user: the server's settings were not looked at"]
+        else:
+            settings: dict[str, str] = {}
+            with contextlib.suppress(StorageError):  # CONFIG is often forbidden, and INFO has what matters most
+                for name in ("maxmemory-policy", "appendfsync"):
+                    answer = await client.command(operation, "CONFIG", "GET", name)
+                    settings[name] = answer[1].decode() if len(answer) > 1 else ""
+            found = complaints(info, {name: value for name, value in settings.items() if value})
+        if found and self._config.strict:
+            raise ConfigurationError("; ".join(found), backend=BACKEND, operation=operation)
+        for text in found:
+            warnings.warn(text, StorageWarning, stacklevel=4)
+
+    async def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        if self._epoch not in (_UNOPENED, _native.fork_epoch()):
+            return  # inherited: the connections are the parent's
+        client, waiters = self._client, self._waiters
+        self._client = None
+        if waiters is not None:
+            await waiters.close()
+        if client is not None:
+            await client.close()
+
+    def clone(self) -> RedisStorage:
+        opened = self._epoch if self._epoch != _UNOPENED else self._made
+        if opened != _native.fork_epoch():
+            message = "the storage was inherited through a fork: make the clone before it"
+            raise ForkedStorageError(message, backend=BACKEND, operation="clone")
+        if self._closed:
+            raise StorageClosedError("the storage is closed", backend=BACKEND, operation="clone")
+        return type(self)(self._config)
+
+    # ------------------------------------------------------------------ single jobs
+
+    def _snapshot(self, jobs: Sequence[Job], operation: str) -> builtins.list[Row]:
+        return _native.snapshot(jobs, self._config.max_payload_bytes, BACKEND, operation)
+
+    async def enqueue(self, job: Job, *, if_exists: IfExists = "error") -> bool:
+        client = await self._ready("enqueue")
+        _only_job(job)
+        skip = _skip(if_exists, "enqueue")
+        stored_, _count = await self._store(client, "enqueue", [job], self._snapshot([job], "enqueue"), skip)
+        return stored_[0]
+
+    async def enqueue_many(self, jobs: Iterable[Job], *, if_exists: IfExists = "error") -> builtins.list[bool]:
+        client = await self._ready("enqueue_many")
+        skip = _skip(if_exists, "enqueue_many")
+        objects = _only_jobs(jobs)
+        rows = self._snapshot(objects, "enqueue_many")
+        done, _count = await self._store(client, "enqueue_many", objects, rows, skip)
+        return done
+
+    async def _store(
+        self, client: Client, operation: str, jobs: Sequence[Job], rows: Sequence[Row], skip: bool
+    ) -> tuple[builtins.list[bool], int]:
+        """Stores chunk by chunk; which were stored, and how many."""
+        done = [False] * len(rows)
+        count = 0
+        unkept = batches.unkept(self._config)
+        lock = batches.microseconds(self._config.lock_timeout)
+        finished = False
+        for run in batches.chunks(rows, PAGE, PAGE_BYTES, distinct=False):
+            seen: set[str] = set()
+            fresh = [at for at in run if not (rows[at][0] in seen or seen.add(rows[at][0]))]  # type: ignore[func-returns-value]
+            twice = [rows[at][0] for at in run if at not in set(fresh)] if len(fresh) < len(run) else []
+            mode = "skip" if skip else "check" if twice else "error"
+            arguments: builtins.list[Any] = [mode, lock, unkept]
+            for at in fresh:
+                arguments += (record_of(rows[at], attempt=int(rows[at][10] == 1)), body_of(rows[at]))
+            try:
+                answer = await client.script(operation, scripts.ENQUEUE, arguments, arguments if skip else None)
+            except StorageError as error:
+                error.stored = count
+                raise
+            if answer[0] != b"ok":
+                named = [rows[fresh[at - 1]][0] for at in answer[1:]]
+                kind: type[JobAlreadyExistsError | JobLockedError] = JobLockedError
+                what = "is under another worker's explicit lock"
+                if answer[0] == b"exists":
+                    named = list(dict.fromkeys((*named, *twice)))
+                    kind, what = JobAlreadyExistsError, "exists already"
+                text = f"job {named[0]} {what}" if len(named) == 1 else f"{len(named)} jobs: {named[0]} {what}, …"
+                raise kind(text, job_ids=named, backend=BACKEND, operation=operation, stored=count)
+            _ok, _now, first, token, expires, *skipped = answer
+            sequence, token, expires = int(first), int(token), int(expires)
+            passed = {fresh[at - 1] for at in skipped}
+            for at in fresh:
+                if at in passed:
+                    continue
+                row = rows[at]
+                lock_ = None
+                if row[10] == 1:
+                    lock_ = (token, expires)
+                    token += 1
+                _native.write_back(jobs[at], 1, sequence, int(row[10] == 1), 0, row[14], lock_)
+                sequence += 1
+                done[at] = True
+                count += 1
+                finished = finished or 1 < row[10] < 5
+        if finished:
+            await self._purge_some(client)
+        return done, count
+
+    async def get(self, job_id: str) -> Job | None:
+        client = await self._ready("get")
+        name = _native.check_name("job_id", job_id, BACKEND, "get")
+        answer = await client.script("get", scripts.GET, (name,), (name,))
+        if answer is None:
+            return None
+        [job] = _restored([(answer[0], answer[1])], "get", claimed=False, names=[name])
+        if isinstance(job, Exception):
+            raise job
+        return job
+
+    async def update(self, job: Job) -> None:
+        client = await self._ready("update")
+        _only_job(job)
+        [error] = await batches.update(client, self._config, "update", [job], self._snapshot([job], "update"))
+        await self._purge_some(client)
+        if error is not None:
+            raise error
+
+    async def update_many(self, jobs: Iterable[Job]) -> builtins.list[StorageError | None]:
+        client = await self._ready("update_many")
+        objects = _only_jobs(jobs)
+        verdicts: builtins.list[StorageError | None] = [None] * len(objects)
+        good, rows = self._sound(objects, verdicts)
+        found = await batches.update(client, self._config, "update_many", [objects[at] for at in good], rows)
+        for at, verdict in zip(good, found, strict=True):
+            verdicts[at] = verdict
+        await self._purge_some(client)
+        return verdicts
+
+    def _sound(
+        self, jobs: Sequence[Job], verdicts: builtins.list[StorageError | None]
+    ) -> tuple[Sequence[int], builtins.list[Row]]:
+        """Positions and rows of the jobs that can be stored; the others get their verdict."""
+        try:
+            return range(len(jobs)), self._snapshot(jobs, "update_many")
+        except StorageError:
+            pass  # one of them: find out which
+        good: builtins.list[int] = []
+        rows: builtins.list[Row] = []
+        for at, job in enumerate(jobs):
+            try:
+                rows += self._snapshot([job], "update_many")
+                good.append(at)
+            except StorageError as error:
+                verdicts[at] = error
+        return good, rows
+
+    async def delete(self, job_id: str) -> bool:
+        client = await self._ready("delete")
+        name = _native.check_name("job_id", job_id, BACKEND, "delete")
+        return bool(await client.script("delete", scripts.DELETE, (name,)))
+
+    # ------------------------------------------------------------------ reading many
+
+    async def list(
+        self,
+        state_filter: StateFilter | None = None,
+        limit: int | None = None,
+        offset: int | None = None,
+        *,
+        queue: str | None = None,
+        after: Job | int | None = None,
+    ) -> builtins.list[Job]:
+        client = await self._ready("list")
+        kind, most, skip, name, below = _native.check_list(state_filter, limit, offset, queue, after, BACKEND, "list")
+        kinds = "0123456" if kind is None else str(kind)
+        below = min(below, 2**48) if below is not None else 0
+        jobs: builtins.list[Job] = []
+        while most is None or len(jobs) < most:
+            page = PAGE if most is None else min(PAGE, most - len(jobs))
+            arguments = (kinds, below, skip, page, name or "", PAGE, PAGE_BYTES)
+            on, left, *cells = await client.script("list", scripts.READ, arguments, arguments)
+            jobs += _readable(cells, "list")
+            below, skip = int(on), int(left)
+            if below == 0:
+                break
+        return jobs
+
+    async def get_job_counts(self) -> dict[JobStateKind, int]:
+        client = await self._ready("get_job_counts")
+        fields = [f"c{kind}" for kind in range(7)]
+        counts = await client.command("get_job_counts", "HMGET", client.keys.meta, *fields)
+        return {kind: int(count or 0) for kind, count in zip(KINDS, counts, strict=True)}
+
+    async def get_available_jobs(self, limit: int | None = None) -> builtins.list[Job]:
+        operation = "get_available_jobs"
+        client = await self._ready(operation)
+        most = _native.check_limit("limit", limit, 2**31 - 1, BACKEND, operation)
+        jobs: builtins.list[Job] = []
+        wave = max(100, min(most or 0, PAGE))
+        score: Any = ""
+        member: Any = ""
+        while most is None or len(jobs) < most:
+            page = PAGE if most is None else min(PAGE, most - len(jobs))
+            arguments = (wave, self._config.max_crashes, page, PAGE_BYTES, score, member)
+            score, member, *cells = await client.script(operation, scripts.AVAILABLE, arguments, arguments)
+            jobs += _readable(cells, operation)
+            wave = 0
+            if not member:
+                break
+        return jobs
+
+    # ------------------------------------------------------------------ claims
+
+    async def fetch_and_lock_job(
+        self, worker_id: str, queues: Sequence[str] | None = None, *, lock_timeout: float | None = None
+    ) -> Job | None:
+        operation = "fetch_and_lock_job"
+        await self._ready(operation)
+        assert self._claims is not None
+        worker = _native.check_name("worker_id", worker_id, BACKEND, operation)
+        _limit, names, timeout = _native.check_claim(None, queues, lock_timeout, BACKEND, operation)
+        jobs = await self._claims.claim(operation, worker, 1, names, timeout)
+        return jobs[0] if jobs else None
+
+    async def fetch_available_jobs_atomic(
+        self,
+        worker_id: str,
+        limit: int | None = None,
+        queues: Sequence[str] | None = None,
+        *,
+        lock_timeout: float | None = None,
+    ) -> builtins.list[Job]:
+        operation = "fetch_available_jobs_atomic"
+        await self._ready(operation)
+        assert self._claims is not None
+        worker = _native.check_name("worker_id", worker_id, BACKEND, operation)
+        most, names, timeout = _native.check_claim(limit, queues, lock_timeout, BACKEND, operation)
+        most = 10 if most is None else most
+        return await self._claims.claim(operation, worker, most, names, timeout) if most else []
+
+    async def extend_job_locks(self, jobs: Iterable[Job], lock_timeout: float | None = None) -> builtins.list[bool]:
+        client = await self._ready("extend_job_locks")
+        _limit, _queues, timeout = _native.check_claim(None, None, lock_timeout, BACKEND, "extend_job_locks")
+        length = timeout if timeout is not None else batches.microseconds(self._config.lock_timeout)
+        return await batches.extend(client, _only_jobs(jobs), length)
+
+    async def release_jobs(self, jobs: Iterable[Job], *, delay: Seconds | None = None) -> builtins.list[bool]:
+        client = await self._ready("release_jobs")
+        microseconds = 0
+        if delay is not None:
+            microseconds = _native.check_seconds("delay", delay, (0.0, _LOCK_RANGE[1]), True, BACKEND, "release_jobs")
+        return await batches.release(client, _only_jobs(jobs), microseconds)
+
+    # ------------------------------------------------------------------ explicit locks
+
+    async def try_acquire_job_lock(self, job_id: str, worker_id: str, timeout_seconds: float) -> bool:
+        operation = "try_acquire_job_lock"
+        client = await self._ready(operation)
+        name = _native.check_name("job_id", job_id, BACKEND, operation)
+        worker = _native.check_name("worker_id", worker_id, BACKEND, operation)
+        length = _native.check_seconds("timeout_seconds", timeout_seconds, _LOCK_RANGE, False, BACKEND, operation)
+        return bool(await client.script(operation, scripts.ACQUIRE, (name, worker, length)))
+
+    async def release_job_lock(self, job_id: str, worker_id: str) -> bool:
+        operation = "release_job_lock"
+        client = await self._ready(operation)
+        name = _native.check_name("job_id", job_id, BACKEND, operation)
+        worker = _native.check_name("worker_id", worker_id, BACKEND, operation)
+        return bool(await client.script(operation, scripts.UNLOCK, (name, worker)))
+
+    # ------------------------------------------------------------------ waiting, housekeeping
+
+    async def wait_for_jobs(self, queues: Sequence[str] | None = None, timeout: float | None = None) -> bool:
+        operation = "wait_for_jobs"
+        await self._ready(operation)
+        assert self._waiters is not None
+        _limit, names, _timeout = _native.check_claim(None, queues, None, BACKEND, operation)
+        seconds = None
+        if timeout is not None:
+            seconds = _native.check_seconds("timeout", timeout, _ANY_RANGE, False, BACKEND, operation) / 1e6
+        return await self._waiters.wait(frozenset(names) if names is not None else None, seconds)
+
+    async def purge(
+        self, kinds: StateFilter | Iterable[StateFilter], older_than: Seconds, limit: int | None = 1000
+    ) -> int:
+        client = await self._ready("purge")
+        numbers, age, most = _native.check_purge(kinds, older_than, limit, BACKEND, "purge")
+        deleted = 0
+        while most is None or deleted < most:
+            step = PAGE if most is None else min(PAGE, most - deleted)
+            arguments: builtins.list[Any] = [step]
+            for number in numbers:
+                arguments += (number, age)
+            count, more = await client.script("purge", scripts.PURGE, arguments)
+            deleted += count
+            if not more:
+                break
+        return deleted
+
+    async def _purge_some(self, client: Client) -> None:
+        """What `keep_*` has run out for, a step of it. It never fails the settlement that it comes after."""
+        keep = batches.kept_for(self._config)
+        if not keep:
+            return
+        store = (self._config.url, self._config.key_prefix)
+        now = time.monotonic()
+        if self._next_purge.get(store, 0.0) > now:
+            return
+        self._next_purge[store] = now + _PURGE_PAUSE
+        arguments: builtins.list[Any] = [PAGE]
+        for kind, age in keep:
+            arguments += (kind, age)
+        with contextlib.suppress(StorageError):
+            await client.script("purge", scripts.PURGE, arguments)
+
+    async def verify(self) -> builtins.list[str]:
+        return await audit(await self._ready("verify"))
+
+
+# ---------------------------------------------------------------------- shared by the methods
+
+
+def _only_job(job: object) -> None:
+    if not isinstance(job, Job):
+        raise TypeError(f"job must be a Job, not {type(job).__name__}")
+
+
+def _only_jobs(jobs: object) -> builtins.list[Job]:
+    if not isinstance(jobs, Iterable):
+        raise TypeError(f"jobs must be an iterable of Job, not {type(jobs).__name__}")
+    found = list(jobs)
+    for at, job in enumerate(found):
+        if not isinstance(job, Job):
+            raise TypeError(f"jobs[{at}] must be a Job, not {type(job).__name__}")
+    return found
+
+
+def _skip(if_exists: object, operation: str) -> bool:
+    if not isinstance(if_exists, str):
+        raise TypeError(f"if_exists must be a str, not {type(if_exists).__name__}")
+    if if_exists not in ("error", "skip"):
+        raise InvalidArgumentError('if_exists must be "error" or "skip"', backend=BACKEND, operation=operation)
+    return if_exists == "skip"
+
+
+def _restored(
+    cells: Sequence[tuple[bytes, bytes]], operation: str, *, claimed: bool, names: Sequence[str]
+) -> builtins.list[Job | Exception]:
+    """Jobs out of records and bodies; an error in the place of one that cannot be decoded."""
+    rows: builtins.list[Any] = []
+    broken: dict[int, CorruptJobError] = {}
+    for at, (record, body) in enumerate(cells):
+        try:
+            rows.append(stored(record, body, claimed=claimed))
+        except BrokenRecord as error:
+            text = f"the record of job {names[at]} cannot be decoded: {error}"
+            broken[at] = CorruptJobError(text, job_ids=(names[at],), backend=BACKEND, operation=operation)
+    restored = iter(_native.restore(rows, BACKEND, operation))
+    return [broken[at] if at in broken else next(restored) for at in range(len(cells))]
+
+
+def _readable(cells: Sequence[bytes], operation: str) -> builtins.list[Job]:
+    """Jobs out of a page; one that cannot be decoded is left out with a warning."""
+    pairs = list(zip(cells[1::3], cells[2::3], strict=True))
+    names = [name_of(*cells[at : at + 3]) for at in range(0, len(cells), 3)]
+    jobs = []
+    for name, job in zip(names, _restored(pairs, operation, claimed=False, names=names), strict=True):
+        if isinstance(job, Exception):
+            warnings.warn(f"job {name} is left out: {job}", StorageWarning, stacklevel=3)
+        else:
+            jobs.append(job)
+    return jobs

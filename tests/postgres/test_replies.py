@@ -1,0 +1,177 @@
+"""Replies that are lost, calls that are cancelled, servers that say nothing [L7, E4]."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from urllib.parse import urlsplit
+
+import pytest
+
+from ferroq import Job, JobState, JobStateKind
+from ferroq.errors import StorageConnectionError, StorageTimeoutError
+from ferroq.postgres import PostgresStorage
+from ferroq.testing.contract import promises
+from tests.contract.postgres_backend import PostgresBackend
+
+from .proxy import Proxy
+
+pytestmark = pytest.mark.anyio
+
+# Each test makes its call once before the reply of another is lost: the first one would lose the answer to PREPARE.
+
+
+@pytest.fixture
+async def proxy(postgres_dsn: str) -> AsyncIterator[Proxy]:
+    parts = urlsplit(postgres_dsn)
+    async with Proxy(parts.hostname or "127.0.0.1", parts.port or 5432) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+async def far(backend: PostgresBackend, storage: PostgresStorage, proxy: Proxy) -> PostgresStorage:
+    """A client of the same store, behind the proxy, with one connection."""
+    parts = urlsplit(backend.dsn)
+    address = parts._replace(netloc=f"{parts.username}@127.0.0.1:{proxy.port}").geturl()
+    far = backend.made(
+        storage.config.schema_name, database_url=address, max_connections=1, listen=False, command_timeout=2
+    )
+    await far.open()
+    return far
+
+
+@promises("Q8", "Q11", "L7")
+@pytest.mark.parametrize("limit", [1, 5])
+async def test_a_resent_claim_answers_as_the_first(
+    storage: PostgresStorage, far: PostgresStorage, proxy: Proxy, limit: int
+) -> None:
+    assert await far.fetch_available_jobs_atomic("w", limit) == []
+    await storage.enqueue_many([Job("work", id=f"j{index}") for index in range(10)])
+    proxy.losing = True
+    jobs = await far.fetch_available_jobs_atomic("w", limit)
+    assert proxy.lost == 1
+    assert [job.id for job in jobs] == [f"j{index}" for index in range(limit)]
+    assert {job.attempt for job in jobs} == {1}
+    assert (await storage.get_job_counts())[JobStateKind.PROCESSING] == limit
+    for job in jobs:
+        job.set_state(JobState.succeeded(1))
+    assert await far.update_many(jobs) == [None] * limit
+
+
+@promises("L3", "Q13")
+@pytest.mark.parametrize("keep", [None, 0])
+async def test_a_resent_settlement_answers_as_the_first(
+    backend: PostgresBackend, proxy: Proxy, keep: float | None
+) -> None:
+    storage = await backend.open(keep_succeeded=keep)
+    assert isinstance(storage, PostgresStorage)
+    parts = urlsplit(backend.dsn)
+    address = parts._replace(netloc=f"{parts.username}@127.0.0.1:{proxy.port}").geturl()
+    far = backend.made(
+        storage.config.schema_name, database_url=address, max_connections=1, listen=False, keep_succeeded=keep
+    )
+    await storage.enqueue_many([Job("work") for _ in range(6)])
+    first, *jobs = await far.fetch_available_jobs_atomic("w", 6)
+    for job in (first, *jobs):
+        job.set_state(JobState.succeeded(1))
+    await far.update(first)
+    proxy.losing = True
+    assert await far.update_many(jobs) == [None] * 5
+    assert proxy.lost == 1
+    assert {job.version for job in jobs} == {3}
+    assert all(job.lock is None for job in jobs)
+    assert (await storage.get_job_counts())[JobStateKind.SUCCEEDED] == (6 if keep is None else 0)
+
+
+@promises("Q15")
+async def test_a_resent_release_answers_as_the_first(
+    storage: PostgresStorage, far: PostgresStorage, proxy: Proxy
+) -> None:
+    await storage.enqueue(Job("work"))
+    [job] = await far.fetch_available_jobs_atomic("w", 1)
+    assert await far.release_jobs([job]) == [True]
+    [job] = await far.fetch_available_jobs_atomic("w", 1)
+    proxy.losing = True
+    assert await far.release_jobs([job]) == [True]
+    assert proxy.lost == 1
+    assert (job.version, job.attempt, job.state.kind) == (5, 0, JobStateKind.ENQUEUED)
+
+
+@promises("Q9", "Q10")
+async def test_a_resent_lock_answers_as_the_first(storage: PostgresStorage, far: PostgresStorage, proxy: Proxy) -> None:
+    await storage.enqueue(Job("work", id="x"))
+    assert await far.try_acquire_job_lock("y", "w", 60)
+    assert await far.release_job_lock("y", "w")
+    proxy.losing = True
+    assert await far.try_acquire_job_lock("x", "w", 60) is True
+    proxy.losing = True
+    assert await far.release_job_lock("x", "w") is True
+    assert proxy.lost == 2
+    assert await storage.fetch_and_lock_job("w") is not None
+
+
+@promises("Q1", "E4")
+async def test_an_enqueue_that_nobody_answered_is_unknown(
+    storage: PostgresStorage, far: PostgresStorage, proxy: Proxy
+) -> None:
+    await far.enqueue(Job("work"), wake=False)
+    await far.enqueue(Job("work"), if_exists="skip", wake=False)
+    proxy.losing = True
+    with pytest.raises(StorageConnectionError) as caught:
+        await far.enqueue(Job("work", id="x"))
+    assert (caught.value.outcome, caught.value.retryable, caught.value.operation) == ("unknown", True, "enqueue")
+    assert await storage.get("x") is not None
+    # A repeat that says the same is sent again by itself.
+    await far.enqueue(Job("work"), if_exists="skip", wake=False)
+    proxy.losing = True
+    assert await far.enqueue(Job("work", id="x"), if_exists="skip") is False
+    assert proxy.lost == 2
+
+
+@promises("E4")
+async def test_a_server_that_says_nothing_is_a_timeout(
+    storage: PostgresStorage, far: PostgresStorage, proxy: Proxy
+) -> None:
+    proxy.muted = True
+    with pytest.raises(StorageTimeoutError) as caught:
+        async with asyncio.timeout(20):
+            await far.get_job_counts()
+    assert caught.value.retryable
+    proxy.muted = False
+    proxy.cut()
+    assert sum((await far.get_job_counts()).values()) == 0
+
+
+@promises("E4")
+async def test_no_free_connection_is_a_timeout(backend: PostgresBackend) -> None:
+    storage = await backend.open(max_connections=1, connect_timeout=0.2)
+    assert isinstance(storage, PostgresStorage)
+    opened = storage._open
+    assert opened is not None
+    connection = await opened.connections._acquire("test")
+    with pytest.raises(StorageTimeoutError, match="no free connection"):
+        await storage.get_job_counts()
+    await opened.connections._give_back(connection)
+    assert sum((await storage.get_job_counts()).values()) == 0
+
+
+@promises("L7")
+async def test_cancelled_calls_leave_nothing_claimed(storage: PostgresStorage) -> None:
+    """Cancelled at every point of its way, a claim leaves no job claimed that nobody received."""
+    await storage.enqueue_many([Job("work") for _ in range(20)])
+    received: list[Job] = []
+    for step in range(120):
+        task = asyncio.ensure_future(storage.fetch_available_jobs_atomic("w", 3))
+        for _ in range(step % 40):
+            await asyncio.sleep(0)
+        if step % 3 == 0:
+            await asyncio.wait([task], timeout=0.0004 * (step % 10))
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            received += await task
+        counts = await storage.get_job_counts()
+        assert counts[JobStateKind.PROCESSING] == len(received)
+        assert await storage.release_jobs(received) == [True] * len(received)
+        received.clear()
+    assert {job.attempt for job in await storage.list()} == {0}
