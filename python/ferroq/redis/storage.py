@@ -206,7 +206,8 @@ class RedisStorage(Storage):
         for run in batches.chunks(rows, PAGE, PAGE_BYTES, distinct=False):
             seen: set[str] = set()
             fresh = [at for at in run if not (rows[at][0] in seen or seen.add(rows[at][0]))]  # type: ignore[func-returns-value]
-            twice = [rows[at][0] for at in run if at not in set(fresh)] if len(fresh) < len(run) else []
+            first = set(fresh)
+            twice = {rows[at][0] for at in run if at not in first}
             mode = "skip" if skip else "check" if twice else "error"
             arguments: builtins.list[Any] = [mode, lock, unkept]
             for at in fresh:
@@ -221,7 +222,8 @@ class RedisStorage(Storage):
                 kind: type[JobAlreadyExistsError | JobLockedError] = JobLockedError
                 what = "is under another worker's explicit lock"
                 if answer[0] == b"exists":
-                    named = list(dict.fromkeys((*named, *twice)))
+                    taken = twice.union(named)
+                    named = list(dict.fromkeys(rows[at][0] for at in run if rows[at][0] in taken))
                     kind, what = JobAlreadyExistsError, "exists already"
                 text = f"job {named[0]} {what}" if len(named) == 1 else f"{len(named)} jobs: {named[0]} {what}, …"
                 raise kind(text, job_ids=named, backend=BACKEND, operation=operation, stored=count)
