@@ -373,8 +373,8 @@ impl Store {
         let worker: Name = text::shared_name("worker_id", worker_id, blame)?;
         let queues = arguments::queues(queues, blame)?;
         let timeout = arguments::lock_timeout("lock_timeout", lock_timeout, blame)?;
-        let mut claimed = self.shared.run(py, |engine, now| engine.claim(now, &worker, queues.as_deref(), 1, timeout));
-        Ok(claimed.pop().map(|claimed| Job::from_record(claimed.job, Some(claimed.lock))))
+        let claimed = self.shared.run(py, |engine, now| engine.claim_one(now, &worker, queues.as_deref(), timeout));
+        Ok(claimed.map(|claimed| Job::from_record(claimed.job, Some(claimed.lock))))
     }
 
     #[pyo3(signature = (worker_id, limit, queues, lock_timeout))]

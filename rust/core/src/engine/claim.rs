@@ -22,34 +22,72 @@ impl Engine {
         limit: usize,
         lock_timeout: Option<Micros>,
     ) -> Vec<Claimed> {
-        self.set_now(now);
         let mut claimed = Vec::new();
+        self.claim_each(now, worker, queues, limit, lock_timeout, |job, fit| {
+            if claimed.capacity() == 0 {
+                claimed.reserve_exact(fit);
+            }
+            claimed.push(job);
+        });
+        claimed
+    }
+
+    /// One claim, without a list.
+    pub fn claim_one(
+        &mut self,
+        now: Micros,
+        worker: &Name,
+        queues: Option<&[Name]>,
+        lock_timeout: Option<Micros>,
+    ) -> Option<Claimed> {
+        let mut claimed = None;
+        self.claim_each(now, worker, queues, 1, lock_timeout, |job, _| claimed = Some(job));
+        claimed
+    }
+
+    /// Hands each claimed job on, with the number that it is one of at the most.
+    #[inline]
+    fn claim_each(
+        &mut self,
+        now: Micros,
+        worker: &Name,
+        queues: Option<&[Name]>,
+        limit: usize,
+        lock_timeout: Option<Micros>,
+        mut out: impl FnMut(Claimed, usize),
+    ) {
+        self.set_now(now);
         if limit == 0 {
-            return claimed;
+            return;
         }
         let budget = TAKEOVER.max(limit);
         self.take_over(budget);
         self.fail_doomed(budget);
         let timeout = lock_timeout.unwrap_or(self.options.lock_timeout);
         let mut bytes = 0;
+        let mut count = 0;
+        let fit = self.ready.total().min(limit);
         let mut take = |engine: &mut Self, slot: Slot| -> bool {
             let size = engine.slots.get(slot).map_or(0, |record| record.job.text_len());
-            if !claimed.is_empty() && bytes + size > CLAIM_BYTES {
+            if count > 0 && bytes + size > CLAIM_BYTES {
                 return false;
             }
             bytes += size;
-            claimed.extend(engine.claim_slot(slot, worker, timeout));
-            claimed.len() < limit
+            count += 1;
+            if let Some(claimed) = engine.claim_slot(slot, worker, timeout) {
+                out(claimed, fit);
+            }
+            count < limit
         };
-        let queues = self.ready.busy(queues);
-        if let [queue] = *queues {
+        if let Some(queue) = self.ready.only(queues) {
             while let Some((_, slot)) = self.ready.first(queue, &self.slots.stamps) {
                 if !take(self, slot) {
                     break;
                 }
             }
-            return claimed;
+            return;
         }
+        let queues = self.ready.busy(queues);
         let mut heads = BinaryHeap::with_capacity(queues.len());
         for queue in queues {
             heads.extend(self.ready.first(queue, &self.slots.stamps).map(|(rank, slot)| Reverse((rank, slot, queue))));
@@ -60,7 +98,6 @@ impl Engine {
             }
             heads.extend(self.ready.first(queue, &self.slots.stamps).map(|(rank, slot)| Reverse((rank, slot, queue))));
         }
-        claimed
     }
 
     /// Hands a ready job to a worker \[L1, L4\].

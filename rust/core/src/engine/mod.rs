@@ -201,6 +201,7 @@ impl Engine {
     pub fn new(options: Options) -> Self {
         Self {
             hasher: HalfHasher::new(options.hash_seed),
+            ready: Ready::new(options.hash_seed),
             options,
             now: 0,
             last_sequence: 0,
@@ -211,7 +212,6 @@ impl Engine {
             all: SeqSet::default(),
             by_kind: Default::default(),
             counts: [0; 7],
-            ready: Ready::default(),
             due: TimeQueue::default(),
             lapse: TimeQueue::default(),
             doomed: TimeQueue::default(),

@@ -1,6 +1,7 @@
 //! Writes that do not claim: enqueue, update, delete, release, renewal and explicit locks.
 
-use std::collections::HashSet;
+use foldhash::fast::FixedState;
+use hashbrown::HashSet;
 
 use super::{Accepted, Claim, Engine, FINAL, Keep, Place, Record, Released, Trace, final_at};
 use crate::error::Error;
@@ -33,7 +34,7 @@ impl Engine {
     /// As `enqueue`; `AlreadyExists` names every such id.
     pub fn enqueue_chunk(&mut self, now: Micros, jobs: Vec<Job>, skip: bool) -> Result<Vec<Option<Accepted>>, Error> {
         self.set_now(now);
-        let mut seen = HashSet::with_capacity(jobs.len());
+        let mut seen = HashSet::with_capacity_and_hasher(jobs.len(), FixedState::with_seed(self.options.hash_seed));
         let fresh: Vec<bool> =
             jobs.iter().map(|job| self.find(job.body.id()).is_none() && seen.insert(job.body.id())).collect();
         let chosen = || jobs.iter().zip(&fresh).filter(|&(_, &fresh)| fresh).map(|(job, _)| job);
