@@ -74,13 +74,16 @@ impl Ready {
         }
     }
 
-    /// The queue of that name, made where it is new, for one more record; with the shared copy of its name.
-    pub(crate) fn hold(&mut self, name: &Name) -> (QueueId, Name) {
+    /// The queue of that name, made where it is new, for one more record. The name becomes the shared copy of itself.
+    pub(crate) fn hold(&mut self, name: &mut Name) -> QueueId {
         if let Some(&id) = self.by_name.get(name)
             && let Some(queue) = self.queues[id as usize].as_mut()
         {
             queue.records += 1;
-            return (id, queue.name.clone());
+            if !Name::ptr_eq(name, &queue.name) {
+                name.clone_from(&queue.name);
+            }
+            return id;
         }
         let queue = Queue { name: name.clone(), records: 1, ready: 0, levels: BTreeMap::new(), busy_at: None };
         let id = if let Some(id) = self.free.pop() {
@@ -94,7 +97,7 @@ impl Ready {
             id
         };
         self.by_name.insert(name.clone(), id);
-        (id, name.clone())
+        id
     }
 
     /// One record less names the queue.

@@ -34,12 +34,7 @@ impl Clock {
 
     pub(crate) fn now(&self) -> Micros {
         match self {
-            Self::System { from, since } => {
-                let passed = since.elapsed();
-                let seconds = Micros::try_from(passed.as_secs()).unwrap_or(Micros::MAX);
-                let micros = seconds.saturating_mul(1_000_000).saturating_add(passed.subsec_micros().into());
-                from.saturating_add(micros).min(MAX_TIME)
-            }
+            Self::System { from, since } => from.saturating_add(time::micros(since.elapsed())).min(MAX_TIME),
             Self::Manual(manual) => manual.now.load(Ordering::Acquire),
         }
     }
