@@ -6,9 +6,9 @@ toolchain: instructions inside our own binary (the native module, or the engine'
 memory. The interpreter's and the C library's share depends on how they were built and on what the processor can do; it
 is shown and not checked.
 
-The calls from Python are counted on CPython 3.11, which CI builds with; the table says of which one it is. Another 3.11 is
-held to the same counts: our binary does not change with it. On another minor version nothing is held to anything, and the
-check says so.
+The calls from Python are counted on CPython 3.11, which CI builds with; the table says of which one it is. Another 3.11
+is held to the same counts: our binary does not change with it. On another minor version nothing is held to anything, and
+the check says so.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from .callgrind import Section, ValgrindMissing, run, shares
 
 ROOT = Path(__file__).resolve().parent.parent
 TABLE = Path(__file__).with_name("instructions.json")
-# A store draws the seed of its hash tables, and a clock ticks as it likes: a count differs by a hundredth from run to run.
+# A store draws the seed of its hash tables, and a clock ticks as it likes: counts differ by a hundredth between runs.
 TOLERANCE = 0.10
 OTHER_COMPILER = 0.25  # a count belongs to a compiler: another one is held to the shape only
 SLACK = 8  # instructions, and hundredths of an allocation, that are no news whatever the share
