@@ -6,9 +6,9 @@ toolchain: instructions inside our own binary (the native module, or the engine'
 memory. The interpreter's and the C library's share depends on how they were built and on what the processor can do; it
 is shown and not checked.
 
-The calls from Python are counted on CPython 3.11, which CI builds with; the table says of which one it is. Another 3.11
-is held to the same counts: our binary does not change with it. On another minor version nothing is held to anything, and
-the check says so.
+The calls from Python are counted on CPython 3.11, which CI builds with; the table says of which one it is. Another
+3.11 is held to the same counts: our binary does not change with it. On another minor version nothing is held to
+anything, and the check says so.
 """
 
 from __future__ import annotations
