@@ -73,13 +73,13 @@ async def update(
         # A token answers for its own re-send, unless the job is gone by then or there was none.
         remember = any(rows[at][16] is None or str(rows[at][10]) in dropped for at in run)
         slot = client.slots.take() if remember else ""
-        head: list[Any] = [lock, dropped, slot, os.urandom(8) if remember else b"", "0", client.slots.keep]
-        tail = [
-            jobs[at].sequence.to_bytes(6, "big") + record_of(rows[at], version=rows[at][15], token=rows[at][16] or 0)
-            for at in run
-        ]
+        head: list[Any] = [lock, dropped, slot, os.urandom(8) if remember else b"", "0", client.slots.keep, len(run)]
+        records = [record_of(rows[at], version=rows[at][15], token=rows[at][16] or 0) for at in run]
+        tail = [jobs[at].sequence.to_bytes(6, "big") for at in run]
+        tail += [front for front, _ in records]
+        tail += [rest for _, rest in records]
         try:
-            answer = await client.script(operation, scripts.UPDATE, head + tail, [*head[:4], "1", head[5], *tail])
+            answer = await client.script(operation, scripts.UPDATE, head + tail, [*head[:4], "1", *head[5:], *tail])
         except StorageError as error:
             if len(rows) == 1:
                 raise

@@ -6,15 +6,16 @@ operation is one script on a cluster too, and prefixes such as `app` and `app:x`
 ===================  ======  ==================================================================================
 key                  type    holds
 ===================  ======  ==================================================================================
-``meta``             hash    ``seq`` and ``token`` last given out, ``c0``..``c6`` jobs by kind, ``clock`` (tests only)
+``meta``             hash    ``seq`` and ``token`` last given out, ``c0``..``c6`` jobs by kind, ``big`` the most bytes that
+                             a body ever had, ``clock`` (tests only)
 ``job``              hash    sequence -> what changes: the record of lua/lib/record.lua
 ``body``             hash    id -> six bytes of sequence, and what never changes: created_at, method, arguments
 ``q:<queue>``        zset    ready jobs of a queue: score -priority, member due time (7 bytes) and sequence (6)
 ``queues``           zset    the queues whose ready set is not empty
-``timers``           zset    ``j<sequence>`` at its due time or its lock's expiry, ``x<id>`` at its explicit lock's
+``timers``           zset    a sequence at its job's due time or its lock's expiry, ``x<id>`` at its explicit lock's
 ``locks``            hash    id -> explicit lock: expiry, sequence of the job if stored, worker
-``k<kind>:<chunk>``  string  bitmap: which of 1,024 sequences are jobs of that kind
-``d<kind>``          zset    the chunks of a kind that are not empty
+``k:<chunk>``        string  a digit for each of 256 sequences: the kind of its job, a zero byte where there is none
+``d<kind>``          zset    the chunks with at least one job of the kind
 ``f<kind>``          zset    finished jobs of a final kind by the time they became it
 ``r:<client>:<n>``   string  the last answer that a re-send would need; expires by itself
 ===================  ======  ==================================================================================

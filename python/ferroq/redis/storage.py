@@ -32,7 +32,7 @@ from .claims import Claims
 from .client import Client
 from .config import RedisConfig
 from .faults import BACKEND, code_of
-from .record import BrokenRecord, body_of, name_of, record_of, stored
+from .record import BrokenRecord, body_of, fresh_of, name_of, record_of, stored
 from .server import complaints, facts
 from .waiter import Waiters
 
@@ -208,9 +208,11 @@ class RedisStorage(Storage):
             fresh = [at for at in run if not (rows[at][0] in seen or seen.add(rows[at][0]))]  # type: ignore[func-returns-value]
             twice = [rows[at][0] for at in run if at not in set(fresh)] if len(fresh) < len(run) else []
             mode = "skip" if skip else "check" if twice else "error"
-            arguments: builtins.list[Any] = [mode, lock, unkept]
+            arguments: builtins.list[Any] = [mode, lock, unkept, "".join([str(rows[at][10]) for at in fresh])]
             for at in fresh:
-                arguments += (record_of(rows[at], attempt=int(rows[at][10] == 1)), body_of(rows[at]))
+                row = rows[at]
+                arguments.append(b"".join(record_of(row, attempt=int(row[10] == 1))) if row[10] else fresh_of(row))
+                arguments.append(body_of(row))
             try:
                 answer = await client.script(operation, scripts.ENQUEUE, arguments, arguments if skip else None)
             except StorageError as error:

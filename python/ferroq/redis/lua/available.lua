@@ -41,7 +41,7 @@ while more and looked < limit do
     local kind = fine and byte(h, 2)
     local doomed = kind == 1 and (unpackn('>I4', h, 11) + 1 >= crashes or unpackn('>I8', h, 23) > now)
     if h and not doomed then
-      local size = fine and #h + unpackn('>I4', h, 60) or #h
+      local size = fine and #h + unpackn('>I4', h, 57) or #h
       if bytes > 0 and bytes + size > cap then
         looked = limit
         more = true

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- include: base record commit locks place fail takeover order
+-- include: base recall record commit locks place fail takeover order
 --
 -- Claims up to `limit` available jobs in claim order [Q8, Q11, Q24..Q26, L1, L2, L4].
 --
@@ -50,29 +50,40 @@ takeover(math.max(100, limit), crashes)
 
 local expires_at = S(now + ARGV[2])
 local expires8 = pack('>I8', now + ARGV[2])
+local held = expires8 .. char(#worker)
 local state = worker .. '{"started_at":' .. S(now) .. ARGV[5]
-local nworker = char(#worker)
-local step = walk(queues_of(11), limit)
-local taken, order, records, ids = {}, {}, {}, {}
+local names = queues_of(11)
+local single = names[1] and not names[2] and names[1]
+local step = not single and walk(names, limit)
+local taken, order, records, ids, count = {}, {}, {}, {}, 0
 local bytes, seen, more, full = 0, 0, 0, false
-local first
+local first = math.max((M[3] or 0) + 1, now)
 
-while #records < limit and not full do
+-- The next candidates: where they stand in the ready set, and of which queues, unless it is all of one.
+local function candidates(most)
+  if single then return call('ZRANGE', P .. 'q:' .. single, seen, seen + most - 1) end
+  local members, queues = {}, {}
+  for i = 1, most do
+    local queue, member = step()
+    if not queue then break end
+    queues[i], members[i] = queue, member
+  end
+  return members, queues
+end
+
+while count < limit and not full do
   if seen >= limit + 1000 then
     more = 1
     break
   end
-  local members, queues = {}, {}
-  for i = 1, math.min(limit - #records, 100) do
-    local queue, member = step()
-    if not queue then break end
-    queues[i], members[i] = queue, sub(member, 8)
-  end
+  local members, queues = candidates(math.min(limit - count, 100))
   if #members == 0 then break end
   seen = seen + #members
-  local heads = call('HMGET', JOB, unpack(members))
-  for i, h in ipairs(heads) do
-    local seq6, queue = members[i], queues[i]
+  local seq6s, used = {}, #members
+  for i = 1, #members do seq6s[i] = sub(members[i], 8) end
+  local heads = call('HMGET', JOB, unpack(seq6s))
+  for i = 1, #members do
+    local h, seq6 = heads[i], seq6s[i]
     if not sound(h) then
       if h then spoil(seq6) end
     else
@@ -83,31 +94,33 @@ while #records < limit and not full do
       elseif kind == 1 and crash + 1 >= crashes then
         crash_fail(h, seq6)
       else
-        local size = #h + unpackn('>I4', h, 60)
+        local size, _, head = unpackn('>I4i4I4', h, 57)
+        size = size + #h
         if bytes > 0 and bytes + size > cap then
-          full = true
+          full, used = true, i - 1
           break
         end
         bytes = bytes + size
-        if not first then first = math.max((M[3] or 0) + 1, now) end
-        local n = #records + 1
-        local new = '\1\1' .. pack('>I4I4I4I8', version + 1, attempt + 1, kind == 1 and crash + 1 or crash, first + n - 1)
-          .. expires8 .. sub(h, 31, 65) .. nworker .. sub(h, 67, until_worker(h)) .. state
-        jobs[#jobs + 1] = seq6
-        jobs[#jobs + 1] = new
-        later(expires_at, seq6)
-        mark(kind, seq6, -1)
-        mark(1, seq6, 1)
-        records[n], ids[n], order[n] = new, id_of(h), seq6
+        local new = '\1\1' .. pack('>I4I4I4I8', version + 1, attempt + 1, kind == 1 and crash + 1 or crash, first + count)
+          .. held .. sub(h, 32, head) .. state
+        count = count + 1
+        jobs[2 * count - 1], jobs[2 * count] = seq6, new
+        soon[#soon + 1], soon[#soon + 2] = expires_at, seq6
+        if kind ~= 1 then mark(seq6, kind, 1) end
+        records[count], ids[count], order[count] = new, id_of(h), seq6
       end
     end
-    taken[queue] = (taken[queue] or 0) + 1
+  end
+  if single then
+    taken[single] = (taken[single] or 0) + used
+  else
+    for i = 1, used do taken[queues[i]] = (taken[queues[i]] or 0) + 1 end
   end
 end
 
 if next(taken) == nil then return {'0', '0', 0} end
-if first then M[3] = first + #records - 1 end
-local reply = answer(first or 0, expires_at, more, records, ids)
+if count > 0 then M[3] = first + count - 1 end
+local reply = answer(count > 0 and first or 0, expires_at, more, records, ids)
 check()
 call('EXISTS', P .. 'r:' .. slot)
 for queue, count in pairs(taken) do
@@ -116,7 +129,7 @@ for queue, count in pairs(taken) do
   if call('EXISTS', key) == 0 then call('ZREM', QUEUES, queue) end
 end
 write()
-if #records > 0 then
+if count > 0 then
   call('SET', P .. 'r:' .. slot, request .. pack('>I8', first) .. expires8 .. table.concat(order), 'PX', ARGV[9])
 end
 return reply

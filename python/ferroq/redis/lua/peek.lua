@@ -10,8 +10,8 @@ local some = call('ZCARD', QUEUES) > 0
 local fresh = {}
 if #wave <= 100 then
   for _, member in ipairs(wave) do
-    local seq6 = sub(member, 2)
-    if byte(member) == 120 then seq6 = sub(call('HGET', LOCKS, seq6) or '', 9, 14) end
+    local seq6 = member
+    if byte(member) == 120 then seq6 = sub(call('HGET', LOCKS, sub(member, 2)) or '', 9, 14) end
     local h = call('HGET', JOB, seq6)
     if sound(h) and (byte(h, 2) < 2 or byte(h, 2) > 4) and not (any_lock and locks_on({id_of(h)})[1]) then
       fresh[queue_of(h)] = true

@@ -26,7 +26,7 @@ for from = 1, take, 100 do
     end
     if id then gone_ids[#gone_ids + 1] = id end
     gone[#gone + 1] = seq6
-    mark(found[from + i - 1][3], seq6, -1)
+    mark(seq6, found[from + i - 1][3], nil)
     into(undone, found[from + i - 1][3], seq6)
   end
 end

@@ -10,9 +10,8 @@ for i = 1, #ARGV, 2 do
   if sound(h) and byte(h, 2) == 1 and unpackn('>I8', h, 15) == tonumber(ARGV[i + 1]) then
     leave(h, seq6)
     jobs[#jobs + 1] = seq6
-    jobs[#jobs + 1] = '\1\3' .. pack('>I4', unpackn('>I4', h, 3) + 1) .. sub(h, 7, 14) .. Z16 .. sub(h, 31)
-    mark(1, seq6, -1)
-    mark(3, seq6, 1)
+    jobs[#jobs + 1] = '\1\3' .. pack('>I4', unpackn('>I4', h, 3) + 1) .. sub(h, 7, 14) .. Z17 .. sub(h, 32, until_worker(h)) .. sub(h, until_worker(h) + byte(h, 31) + 1)
+    mark(seq6, 1, 3)
     into(done, 3, S(now), seq6)
     count = count + 1
   end

@@ -20,11 +20,10 @@ if not body then return 0 end
 local seq6 = sub(body, 1, 6)
 local h = call('HGET', JOB, seq6)
 if not sound(h) or byte(h, 2) ~= 1 or unpackn('>I8', h, 23) <= now or worker_of(h) ~= worker then return 0 end
-local new = '\1\0' .. pack('>I4', unpackn('>I4', h, 3) + 1) .. sub(h, 7, 14) .. Z16 .. sub(h, 31, 65) .. '\0'
-  .. sub(h, 67, until_worker(h)) .. '{"enqueued_at":' .. S(now) .. '}'
+local new = '\1\0' .. pack('>I4', unpackn('>I4', h, 3) + 1) .. sub(h, 7, 14) .. Z17
+  .. sub(h, 32, until_worker(h)) .. '{"enqueued_at":' .. S(now) .. '}'
 leave(h, seq6)
-mark(1, seq6, -1)
-mark(0, seq6, 1)
+mark(seq6, 1, 0)
 jobs[1], jobs[2] = seq6, new
 if not live then enter(new, seq6, true) end
 check()

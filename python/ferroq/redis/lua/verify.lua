@@ -23,7 +23,7 @@ end
 
 local function waits(h, seq6)
   if call('ZSCORE', P .. 'q:' .. queue_of(h), member_of(h, seq6)) then return true end
-  if byte(h, 2) ~= 0 and call('ZSCORE', TIMERS, 'j' .. seq6) then return true end
+  if byte(h, 2) ~= 0 and call('ZSCORE', TIMERS, seq6) then return true end
   return call('HEXISTS', LOCKS, id_of(h)) == 1
 end
 
@@ -49,17 +49,14 @@ elseif what == 'chunk' then
   local chunk = call('ZRANGE', P .. 'd' .. which, from, from)[1]
   if chunk then
     out[1] = '1'
-    local key = P .. 'k' .. which .. ':' .. chunk
-    local value = call('GET', key) or ''
-    out[2] = call('BITCOUNT', key)
-    if out[2] == 0 then say('chunk ', chunk, ' of kind ', which, ' is empty') end
+    local value = call('GET', P .. 'k:' .. chunk) or ''
     for at = 1, #value do
-      local bits = byte(value, at)
-      for n = 0, 7 do
-        local mask = 2 ^ (7 - n)
-        if bits % (2 * mask) >= mask then look(tonumber(which), pack('>I6', chunk * 1024 + (at - 1) * 8 + n)) end
+      if byte(value, at) == 48 + which then
+        out[2] = out[2] + 1
+        look(tonumber(which), pack('>I6', chunk * 256 + at - 1))
       end
     end
+    if out[2] == 0 then say('chunk ', chunk, ' has no job of kind ', which) end
   end
 elseif what == 'queue' then
   local list = call('ZRANGE', P .. 'q:' .. which, from, from + 999, 'WITHSCORES')
@@ -82,9 +79,10 @@ elseif what == 'timers' then
   local list = call('ZRANGE', TIMERS, from, from + 999, 'WITHSCORES')
   if #list > 0 then out[1] = '1' end
   for i = 1, #list, 2 do
-    local name, score = sub(list[i], 2), tonumber(list[i + 1])
-    if byte(list[i]) == 120 then
+    local name, score = list[i], tonumber(list[i + 1])
+    if byte(name) == 120 then
       out[2] = out[2] + 1
+      name = sub(name, 2)
       local lock = call('HGET', LOCKS, name)
       if not lock or unpackn('>I8', lock) ~= score then say('the end of the explicit lock on ', name, ' is wrong') end
     else
@@ -94,7 +92,7 @@ elseif what == 'timers' then
         say(name_of(name, h), ' has a timer and no record')
       elseif kind and kind ~= 1 and kind < 5 then
         say(name_of(name, h), ' has a timer and waits for nothing')
-      elseif kind and unpackn('>I8', h, kind == 1 and 23 or 44) ~= score then
+      elseif kind and unpackn('>I8', h, kind == 1 and 23 or 45) ~= score then
         say(name_of(name, h), ' has a timer at another time than its record says')
       end
     end

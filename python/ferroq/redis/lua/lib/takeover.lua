@@ -5,7 +5,7 @@ local function takeover(budget, crashes)
   if #wave == 0 then return end
   local fields, freed, seen = {}, {}, {}
   for _, member in ipairs(wave) do
-    if byte(member) == 106 then fields[#fields + 1] = sub(member, 2) else freed[#freed + 1] = sub(member, 2) end
+    if byte(member) == 120 then freed[#freed + 1] = sub(member, 2) else fields[#fields + 1] = member end
   end
   local unlocked = {}
   if #freed > 0 then
@@ -27,30 +27,30 @@ local function takeover(budget, crashes)
       if seen[seq6] then
         -- Its lock and its own time came in one wave.
       elseif not h then
-        drop[#drop + 1] = 'j' .. seq6
+        drop[#drop + 1] = seq6
       elseif not kind then
         if crashes then
           spoil(seq6)
-          drop[#drop + 1] = 'j' .. seq6
+          drop[#drop + 1] = seq6
         end
       elseif locks and locks[i] then
-        drop[#drop + 1] = 'j' .. seq6
+        drop[#drop + 1] = seq6
       elseif kind == 0 then
         enter(h, seq6)
       elseif kind == 1 and unpackn('>I8', h, 23) <= now then
-        drop[#drop + 1] = 'j' .. seq6
+        drop[#drop + 1] = seq6
         if crashes and unpackn('>I4', h, 11) + 1 >= crashes then
           crash_fail(h, seq6)
         else
           enter(h, seq6)
         end
-      elseif kind > 4 and unpackn('>I8', h, 44) <= now then
-        drop[#drop + 1] = 'j' .. seq6
+      elseif kind > 4 and unpackn('>I8', h, 45) <= now then
+        drop[#drop + 1] = seq6
         enter(h, seq6)
       elseif kind == 1 or kind > 4 then
         place(h, seq6)
       else
-        drop[#drop + 1] = 'j' .. seq6
+        drop[#drop + 1] = seq6
       end
       seen[seq6] = true
     end
