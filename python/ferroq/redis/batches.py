@@ -33,7 +33,7 @@ KIND_NAMES: Final = ("enqueued", "processing", "succeeded", "failed", "deleted",
 MOST: Final = 1000
 MOST_BYTES: Final = 16 * 1024 * 1024
 
-_VERDICT: Final = Struct(">BIIIQQI6sB")
+_VERDICT: Final = Struct(">BIIIQQ8xI4x6sB")
 _RELEASED: Final = Struct(">cIIIBI")
 
 _REFUSALS: Final[dict[int, tuple[type[StorageError], str]]] = {

@@ -208,7 +208,9 @@ class RedisStorage(Storage):
             fresh = [at for at in run if not (rows[at][0] in seen or seen.add(rows[at][0]))]  # type: ignore[func-returns-value]
             twice = [rows[at][0] for at in run if at not in set(fresh)] if len(fresh) < len(run) else []
             mode = "skip" if skip else "check" if twice else "error"
-            arguments: builtins.list[Any] = [mode, lock, unkept, "".join([str(rows[at][10]) for at in fresh])]
+            kinds = "".join([str(rows[at][10]) for at in fresh])
+            places = {(rows[at][4], -rows[at][5]) for at in fresh}
+            arguments: builtins.list[Any] = [mode, lock, unkept, kinds, *(places.pop() if len(places) == 1 else ("", ""))]
             for at in fresh:
                 row = rows[at]
                 arguments.append(b"".join(record_of(row, attempt=int(row[10] == 1))) if row[10] else fresh_of(row))

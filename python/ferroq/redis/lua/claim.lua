@@ -55,7 +55,7 @@ local state = worker .. '{"started_at":' .. S(now) .. ARGV[5]
 local names = queues_of(11)
 local single = names[1] and not names[2] and names[1]
 local step = not single and walk(names, limit)
-local taken, order, records, ids, count = {}, {}, {}, {}, 0
+local taken, order, records, ids, count, _ = {}, {}, {}, {}, 0, nil
 local bytes, seen, more, full = 0, 0, 0, false
 local first = math.max((M[3] or 0) + 1, now)
 
@@ -84,17 +84,23 @@ while count < limit and not full do
   local heads = call('HMGET', JOB, unpack(seq6s))
   for i = 1, #members do
     local h, seq6 = heads[i], seq6s[i]
-    if not sound(h) then
+    local format, kind, version, attempt, crash, expires, size, head, id, queue
+    if h and #h > 71 then
+      local wide
+      format, kind, version, attempt, crash, _, expires, wide = unpackn('>BBI4I4I4I8I8B', h)
+      size, _, head, id, queue = unpackn('>I4i4I4BB', h, 57)
+      -- As sound() does, of what has been read anyway.
+      if format ~= 1 or kind > 6 or 70 + id + queue > head or head + wide > #h then kind = nil end
+    end
+    if not kind then
       if h then spoil(seq6) end
     else
-      local _, kind, version, attempt, crash, _, expires = unpackn('>BBI4I4I4I8I8', h)
       if kind == 1 and expires > now then
         -- The clock went back since the lapse: the lock lives again.
         later(S(expires), seq6)
       elseif kind == 1 and crash + 1 >= crashes then
         crash_fail(h, seq6)
       else
-        local size, _, head = unpackn('>I4i4I4', h, 57)
         size = size + #h
         if bytes > 0 and bytes + size > cap then
           full, used = true, i - 1
@@ -104,10 +110,11 @@ while count < limit and not full do
         local new = '\1\1' .. pack('>I4I4I4I8', version + 1, attempt + 1, kind == 1 and crash + 1 or crash, first + count)
           .. held .. sub(h, 32, head) .. state
         count = count + 1
-        jobs[2 * count - 1], jobs[2 * count] = seq6, new
-        soon[#soon + 1], soon[#soon + 2] = expires_at, seq6
+        jobs[#jobs + 1] = seq6
+        jobs[#jobs + 1] = new
+        later(expires_at, seq6)
         if kind ~= 1 then mark(seq6, kind, 1) end
-        records[count], ids[count], order[count] = new, id_of(h), seq6
+        records[count], ids[count], order[count] = new, sub(h, 71, 70 + id), seq6
       end
     end
   end

@@ -4,8 +4,9 @@
 -- Stores new jobs, all or none [Q1, Q12].
 --
 -- ARGV 1 "skip" | "error" | "check" (looks for ids that exist, and stores nothing)  2 length of a claim lock, µs
---      3 kinds that are not kept, as digits  4 a digit a job: its kind  then two a job: its record, as a version 1 without
---      lock, and its body; of an enqueued job, whose first 52 bytes are the same for all, the record from 53 on
+--      3 kinds that are not kept, as digits  4 a digit a job: its kind  5 the queue and 6 the score of all enqueued jobs, or
+--      "" where they differ  then two a job: its record, as a version 1 without lock, and its body; of an enqueued job,
+--      whose first 52 bytes are the same for all, the record from 53 on
 -- Returns {"exists", position..} or {"locked", position..} (nothing stored), or {"ok", now, first sequence, first token,
 -- expires, positions that were skipped..}; sequences and tokens count up over the jobs that took one.
 local mode, lock, kinds = ARGV[1], tonumber(ARGV[2]), ARGV[4]
@@ -14,7 +15,7 @@ for i = 1, #ARGV[3] do unkept[byte(ARGV[3], i) - 48] = true end
 local count = #kinds
 local ids, exists, out = {}, {}, {}
 for i = 1, count do
-  local h = ARGV[3 + 2 * i]
+  local h = ARGV[5 + 2 * i]
   local at = byte(kinds, i) == 48 and 17 or 69
   ids[i] = sub(h, at + 2, at + 1 + byte(h, at))
 end
@@ -47,7 +48,7 @@ if locks then
   local locked = {}
   for i = 1, count do
     local held = locks[i]
-    if held and not exists[i] and byte(kinds, i) == 49 and holder_of(held) ~= worker_of(ARGV[3 + 2 * i]) then
+    if held and not exists[i] and byte(kinds, i) == 49 and holder_of(held) ~= worker_of(ARGV[5 + 2 * i]) then
       locked[#locked + 1] = i
     end
   end
@@ -60,20 +61,23 @@ local token
 local due8, expires8 = pack('>I8', now), pack('>I8', now + lock)
 local due7 = sub(due8, 2)
 local fresh = '\1\0\0\0\0\1' .. string.rep('\0', 38) .. due8
-local bound, largest, n = {}, big, 0
+local bound, largest, n, scores = {}, big, 0, {}
 for i = 1, count do
   if not exists[i] then
-    local h, body, kind = ARGV[3 + 2 * i], ARGV[4 + 2 * i], byte(kinds, i) - 48
+    local h, body, kind = ARGV[5 + 2 * i], ARGV[6 + 2 * i], byte(kinds, i) - 48
     seq = seq + 1
     local seq6 = pack('>I6', seq)
     if kind == 0 then
       if not (locks and locks[i]) then
-        local priority, id, queue = sub(h, 9, 12), byte(h, 17, 18)
-        queue = sub(h, 19 + id, 18 + id + queue)
-        local score = scores[priority]
-        if not score then
-          score = S(-unpackn('>i4', priority))
-          scores[priority] = score
+        local queue, score = ARGV[5], ARGV[6]
+        if queue == '' then
+          local priority, id, size = sub(h, 9, 12), byte(h, 17, 18)
+          queue = sub(h, 19 + id, 18 + id + size)
+          score = scores[priority]
+          if not score then
+            score = S(-unpackn('>i4', priority))
+            scores[priority] = score
+          end
         end
         local list = ready[queue]
         if not list then list = {} ready[queue] = list end

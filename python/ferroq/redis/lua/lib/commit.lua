@@ -10,10 +10,10 @@ local chunks, listed, unlisted = {}, {}, {}
 local function mark(seq6, from, to)
   if from then delta[from] = (delta[from] or 0) - 1 end
   if to then delta[to] = (delta[to] or 0) + 1 end
-  local chunk = sub(seq6, 1, 5)
+  local chunk, at = unpackn('>I5B', seq6)
   local of = marks[chunk]
   if not of then of = {} marks[chunk] = of end
-  of[byte(seq6, 6) + 1] = to and 48 + to or 0
+  of[at + 1] = to and 48 + to or 0
 end
 
 local function into(map, name, a, b)
@@ -59,7 +59,7 @@ end
 
 -- What becomes of one chunk of marks, and of the lists of chunks by kind.
 local function check_chunk(chunk, of)
-  local name = S(unpackn('>I5', chunk))
+  local name = S(chunk)
   local key = P .. 'k:' .. name
   local old = call('GET', key) or ''
   local was, is, new = {}, {}, nil
