@@ -50,7 +50,7 @@ _UNAVAILABLE: Final = frozenset(
 _FORBIDDEN: Final = frozenset({"NOAUTH", "WRONGPASS", "NOPERM", "DENIED"})
 
 
-def code_of(error: BaseException) -> str:
+def code_of(error: BaseException | None) -> str:
     """The code that the server's error began with, or an empty text."""
     code = getattr(error, "status_code", None)
     if code:

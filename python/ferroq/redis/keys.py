@@ -12,8 +12,9 @@ key                  type    holds
 ``body``             hash    id -> six bytes of sequence, and what never changes: created_at, method, arguments
 ``q:<queue>``        zset    ready jobs of a queue: score -priority, member due time (7 bytes) and sequence (6)
 ``queues``           zset    the queues whose ready set is not empty
-``timers``           zset    a sequence at its job's due time or its lock's expiry, ``x<id>`` at its explicit lock's
+``timers``           zset    a sequence at its job's due time or its lock's expiry
 ``locks``            hash    id -> explicit lock: expiry, sequence of the job if stored, worker
+``ends``             zset    the same ids at their lock's expiry
 ``k:<chunk>``        string  a digit for each of 256 sequences: the kind of its job, a zero byte where there is none
 ``d<kind>``          zset    the chunks with at least one job of the kind
 ``f<kind>``          zset    finished jobs of a final kind by the time they became it
@@ -44,7 +45,7 @@ import re
 
 PREFIX_PATTERN = r"[A-Za-z0-9_.:-]{1,64}"
 
-FIXED = ("meta", "job", "body", "timers", "locks", "queues")
+FIXED = ("meta", "job", "body", "timers", "locks", "queues", "ends")
 """The keys that every script is given, in the order in which lua/lib/base.lua takes them."""
 
 

@@ -31,4 +31,5 @@ class Slots:
         return f"{self._name}:{self._made}"
 
     def give(self, slot: str) -> None:
+        """Back, once its request is answered. One that was not may still be run, and then writes there: it is not given."""
         self._free.append(slot)

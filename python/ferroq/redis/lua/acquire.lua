@@ -14,9 +14,9 @@ if not sound(h) then h = nil end
 if h and byte(h, 2) == 1 and unpackn('>I8', h, 23) > now then return 0 end
 local key = h and P .. 'q:' .. queue_of(h)
 if h then call('ZCARD', key) end
-call('ZCARD', TIMERS) call('ZCARD', QUEUES)
+call('ZCARD', ENDS) call('ZCARD', QUEUES)
 local expires = now + ARGV[3]
 call('HSET', LOCKS, id, pack('>I8', expires) .. seq6 .. ARGV[2])
-call('ZADD', TIMERS, S(expires), 'x' .. id)
+call('ZADD', ENDS, S(expires), id)
 if h and call('ZREM', key, member_of(h, seq6)) == 1 and call('EXISTS', key) == 0 then call('ZREM', QUEUES, queue_of(h)) end
 return 1

@@ -11,12 +11,14 @@ if ARGV[1] ~= '0' then takeover(tonumber(ARGV[1]), nil) end
 
 -- The rank of the first member of a queue behind the given place: ZCOUNT finds the score, halving the member.
 local function behind(queue)
-  local key, score, member = P .. 'q:' .. queue, ARGV[5], ARGV[6]
+  local key, score = P .. 'q:' .. queue, ARGV[5]
+  local due, number = unpackn('>I7I6', ARGV[6])
   local low = call('ZCOUNT', key, '-inf', '(' .. score)
   local high = call('ZCOUNT', key, '-inf', score)
   while low < high do
     local middle = math.floor((low + high) / 2)
-    if call('ZRANGE', key, middle, middle)[1] <= member then low = middle + 1 else high = middle end
+    local its_due, its_number = unpackn('>I7I6', call('ZRANGE', key, middle, middle)[1])
+    if its_due < due or (its_due == due and its_number <= number) then low = middle + 1 else high = middle end
   end
   return low
 end

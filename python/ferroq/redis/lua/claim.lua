@@ -4,14 +4,13 @@
 -- Claims up to `limit` available jobs in claim order [Q8, Q11, Q24..Q26, L1, L2, L4].
 --
 -- ARGV 1 limit (1..1000)  2 lock length, µs  3 max_crashes  4 worker id  5 JSON of the state behind started_at
---      6 slot  7 request, 8 bytes  8 "1" when this is a re-send  9 milliseconds to remember it  10 most bytes
---      11.. queues; none is all
--- Returns {first token, expires, again, record, body, record, body, ..}. The tokens count up from the first. `again` is 1
+--      6 slot  7 request, 8 bytes  8 milliseconds to remember it  9 most bytes  10.. queues; none is all
+-- Returns {first token, expires, again, sequences, record, body, record, body, ..}. The tokens count up from the first. `again` is 1
 -- when the script stopped at its bound before it had looked at every candidate.
 -- Writes: the taken-over wave, then the claimed jobs; nothing at all when there is neither.
 local limit, crashes = tonumber(ARGV[1]), tonumber(ARGV[3])
 local worker, slot, request = ARGV[4], ARGV[6], ARGV[7]
-local cap = tonumber(ARGV[10])
+local cap = tonumber(ARGV[9])
 
 local function bodies_of(ids)
   local out = {}
@@ -22,8 +21,8 @@ local function bodies_of(ids)
   return out
 end
 
-local function answer(first, expires, more, records, ids)
-  local reply = {S(first), expires, more}
+local function answer(first, expires, more, order, records, ids)
+  local reply = {S(first), expires, more, table.concat(order)}
   for i, body in ipairs(bodies_of(ids)) do
     reply[#reply + 1] = records[i]
     reply[#reply + 1] = body
@@ -31,19 +30,18 @@ local function answer(first, expires, more, records, ids)
   return reply
 end
 
-if ARGV[8] == '1' then
-  local kept = recall(slot, request)
-  if kept then
-    -- The first sending arrived: its jobs, as far as they are still under its tokens.
-    local first, expires = unpackn('>I8I8', kept)
-    local records, ids, order = {}, {}, {}
-    for at = 17, #kept, 6 do order[#order + 1] = sub(kept, at, at + 5) end
-    for i, h in ipairs(call('HMGET', JOB, unpack(order))) do
-      local mine = sound(h) and byte(h, 2) == 1 and unpackn('>I8', h, 15) == first + i - 1
-      records[i], ids[i] = mine and h or '', mine and id_of(h) or ''
-    end
-    return answer(first, S(expires), 0, records, ids)
+-- Whichever of its sendings comes first claims; a later one, even the first, gets the same jobs, as far as they are still
+-- under its tokens.
+local kept = recall(slot, request)
+if kept then
+  local first, expires = unpackn('>I8I8', kept)
+  local records, ids, order = {}, {}, {}
+  for at = 17, #kept, 6 do order[#order + 1] = sub(kept, at, at + 5) end
+  for i, h in ipairs(call('HMGET', JOB, unpack(order))) do
+    local mine = sound(h) and byte(h, 2) == 1 and unpackn('>I8', h, 15) == first + i - 1
+    records[i], ids[i] = mine and h or '', mine and id_of(h) or ''
   end
+  return answer(first, S(expires), 0, order, records, ids)
 end
 
 takeover(math.max(100, limit), crashes)
@@ -52,7 +50,7 @@ local expires_at = S(now + ARGV[2])
 local expires8 = pack('>I8', now + ARGV[2])
 local held = expires8 .. char(#worker)
 local state = worker .. '{"started_at":' .. S(now) .. ARGV[5]
-local names = queues_of(11)
+local names = queues_of(10)
 local single = names[1] and not names[2] and names[1]
 local step = not single and walk(names, limit)
 local taken, order, records, ids, count, _ = {}, {}, {}, {}, 0, nil
@@ -125,11 +123,10 @@ while count < limit and not full do
   end
 end
 
-if next(taken) == nil then return {'0', '0', 0} end
+if next(taken) == nil then return {'0', '0', 0, ''} end
 if count > 0 then M[3] = first + count - 1 end
-local reply = answer(count > 0 and first or 0, expires_at, more, records, ids)
+local reply = answer(count > 0 and first or 0, expires_at, more, order, records, ids)
 check()
-call('EXISTS', P .. 'r:' .. slot)
 for queue, count in pairs(taken) do
   local key = P .. 'q:' .. queue
   call('ZREMRANGEBYRANK', key, 0, count - 1)
@@ -137,6 +134,6 @@ for queue, count in pairs(taken) do
 end
 write()
 if count > 0 then
-  call('SET', P .. 'r:' .. slot, request .. pack('>I8', first) .. expires8 .. table.concat(order), 'PX', ARGV[9])
+  call('SET', P .. 'r:' .. slot, request .. pack('>I8', first) .. expires8 .. table.concat(order), 'PX', ARGV[8])
 end
 return reply

@@ -23,8 +23,9 @@ end
 local held = any_lock and call('HEXISTS', LOCKS, id) == 1
 check()
 if held then
+  call('ZCARD', ENDS)
   call('HDEL', LOCKS, id)
-  call('ZREM', TIMERS, 'x' .. id)
+  call('ZREM', ENDS, id)
 end
 write()
 return 1

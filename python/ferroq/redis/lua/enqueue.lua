@@ -1,21 +1,26 @@
 #!lua
--- include: base tokens record commit locks
+-- include: base tokens recall record commit locks
 --
 -- Stores new jobs, all or none [Q1, Q12].
 --
--- ARGV 1 "skip" | "error" | "check" (looks for ids that exist, and stores nothing)  2 length of a claim lock, µs
+-- ARGV 1 "skip" | "error"  2 length of a claim lock, µs
 --      3 kinds that are not kept, as digits  4 a digit a job: its kind  5 the queue and 6 the score of all enqueued jobs, or
---      "" where they differ  then two a job: its record, as a version 1 without lock, and its body; of an enqueued job,
---      whose first 52 bytes are the same for all, the record from 53 on
--- Returns {"exists", position..} or {"locked", position..} (nothing stored), or {"ok", now, first sequence, first token,
--- expires, positions that were skipped..}; sequences and tokens count up over the jobs that took one.
-local mode, lock, kinds = ARGV[1], tonumber(ARGV[2]), ARGV[4]
+--      "" where they differ  7 slot, or "" when it is never sent again  8 request, 8 bytes  9 milliseconds to remember it
+--      then two a job: its record, as a version 1 without lock, and its body; of an enqueued job, whose first 52 bytes are
+--      the same for all, the record from 53 on
+-- Returns {"exists", position..} or {"locked", position..} (nothing stored), or {"ok", first sequence, first token, expires,
+-- a byte a job: "1" where it was stored}; sequences and tokens count up over the jobs that took one.
+local mode, lock, kinds, slot, request = ARGV[1], tonumber(ARGV[2]), ARGV[4], ARGV[7], ARGV[8]
+if slot ~= '' then
+  local kept = recall(slot, request)
+  if kept then return {'ok', S(unpackn('>I8', kept)), S(unpackn('>I8', kept, 9)), S(unpackn('>I8', kept, 17)), sub(kept, 25)} end
+end
 local unkept = {}
 for i = 1, #ARGV[3] do unkept[byte(ARGV[3], i) - 48] = true end
 local count = #kinds
 local ids, exists, out = {}, {}, {}
 for i = 1, count do
-  local h = ARGV[5 + 2 * i]
+  local h = ARGV[8 + 2 * i]
   local at = byte(kinds, i) == 48 and 17 or 69
   ids[i] = sub(h, at + 2, at + 1 + byte(h, at))
 end
@@ -41,14 +46,13 @@ else
   end
 end
 if mode ~= 'skip' and #out > 0 then return {'exists', unpack(out)} end
-if mode == 'check' then return {'exists'} end
 
 local locks = locks_on(ids)
 if locks then
   local locked = {}
   for i = 1, count do
     local held = locks[i]
-    if held and not exists[i] and byte(kinds, i) == 49 and holder_of(held) ~= worker_of(ARGV[5 + 2 * i]) then
+    if held and not exists[i] and byte(kinds, i) == 49 and holder_of(held) ~= worker_of(ARGV[8 + 2 * i]) then
       locked[#locked + 1] = i
     end
   end
@@ -64,7 +68,7 @@ local fresh = '\1\0\0\0\0\1' .. string.rep('\0', 38) .. due8
 local bound, largest, n, scores = {}, big, 0, {}
 for i = 1, count do
   if not exists[i] then
-    local h, body, kind = ARGV[5 + 2 * i], ARGV[6 + 2 * i], byte(kinds, i) - 48
+    local h, body, kind = ARGV[8 + 2 * i], ARGV[9 + 2 * i], byte(kinds, i) - 48
     seq = seq + 1
     local seq6 = pack('>I6', seq)
     if kind == 0 then
@@ -116,4 +120,10 @@ for _, pair in ipairs(bound) do
   local value = call('HGET', LOCKS, pair[1])
   if value then call('HSET', LOCKS, pair[1], sub(value, 1, 8) .. pair[2] .. sub(value, 15)) end
 end
-return {'ok', S(now), S(first), S(out.token or 0), S(now + lock), unpack(out)}
+local flags = {}
+for i = 1, count do flags[i] = exists[i] and '0' or '1' end
+flags = table.concat(flags)
+if slot ~= '' then
+  call('SET', P .. 'r:' .. slot, request .. pack('>I8I8I8', first, out.token or 0, now + lock) .. flags, 'PX', ARGV[9])
+end
+return {'ok', S(first), S(out.token or 0), S(now + lock), flags}

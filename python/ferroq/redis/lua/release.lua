@@ -4,8 +4,9 @@
 -- Gives claims back unspent, by token [Q15]. An id must not come twice in one call.
 --
 -- ARGV 1 delay, µs, or "" for none  then three a job: six bytes where it may lie, id, token.
--- Returns {now, text}; text has 18 bytes a job: "1" or "0", then the record's bytes 3..14 (version, attempt, crash_count)
--- and 2 (kind), and four of retry_count.
+-- Returns {now, text, state..}; text has 18 bytes a job: "1", "0", or "2" for a repeat, then the record's bytes 3..14
+-- (version, attempt, crash_count) and 2 (kind), and four of retry_count. A state for each repeat, in order: the stored one,
+-- or "" where the job has moved on since.
 local delay = ARGV[1] ~= '' and tonumber(ARGV[1])
 local to = delay and 5 or 0
 local state = delay
@@ -27,7 +28,7 @@ for i = 1, count do
   end
 end
 local locks = locks_on(ids)
-local to1 = char(to)
+local states, to1 = {}, char(to)
 local fresh = '\1' .. to1
 local due8 = delay and pack('>I8', now + delay)
 local due = delay and S(now + delay)
@@ -52,7 +53,8 @@ for i = 1, count do
       end
       out[i] = '1' .. version4 .. counts .. to1 .. sub(h, 53, 56)
     elseif trace == token and trace_kind == to then
-      out[i] = '1' .. sub(h, 41, 44) .. sub(h, 7, 14) .. to1 .. sub(h, 53, 56)
+      out[i] = '2' .. sub(h, 41, 44) .. sub(h, 7, 14) .. to1 .. sub(h, 53, 56)
+      states[#states + 1] = kind == to and sub(h, until_worker(h) + byte(h, 31) + 1) or ''
     end
   end
 end
@@ -60,4 +62,4 @@ if #jobs > 0 then
   check()
   write()
 end
-return {S(now), table.concat(out)}
+return {S(now), table.concat(out), unpack(states)}

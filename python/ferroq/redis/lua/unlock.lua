@@ -10,8 +10,9 @@ if live and holder_of(lock) == worker then
   local h = call('HGET', JOB, seq6)
   if sound(h) and id_of(h) == id then place(h, seq6, true) end
   check()
+  call('ZCARD', ENDS)
   call('HDEL', LOCKS, id)
-  call('ZREM', TIMERS, 'x' .. id)
+  call('ZREM', ENDS, id)
   write()
   return 1
 end

@@ -4,14 +4,14 @@
 -- Replaces stored jobs [Q3, Q13, L3]. An id must not come twice in one call.
 --
 -- ARGV 1 length of a claim lock, µs  2 kinds that are not kept, as digits  3 slot, or "" when a re-send needs no memory
---      4 request, 8 bytes  5 "1" when this is a re-send  6 milliseconds to remember it  7 how many jobs
+--      4 request, 8 bytes  5 milliseconds to remember it  6 how many jobs
 --      then six bytes a job: where it may lie (its sequence as the caller knows it); then the first 60 bytes of each
 --      job's record, in which version and token are those that the caller holds; then the rest of each
 -- Returns 52 bytes a job: code, then the record's bytes 3..30 (version, attempt, crash_count, token, expires), 45..60 (due,
 -- retry_count, size), sequence, and 1 when a claim lock was taken.
 -- Codes: 0 done, 1 not found, 2 lock lost, 3 locked, 4 stale version, 5 not a record.
-local lock, slot, request, count = tonumber(ARGV[1]), ARGV[3], ARGV[4], tonumber(ARGV[7])
-if ARGV[5] == '1' and slot ~= '' then
+local lock, slot, request, count = tonumber(ARGV[1]), ARGV[3], ARGV[4], tonumber(ARGV[6])
+if slot ~= '' then
   local kept = recall(slot, request)
   if kept then return kept end
 end
@@ -20,7 +20,7 @@ for i = 1, #ARGV[2] do unkept[byte(ARGV[2], i) - 48] = true end
 
 local REFUSED = string.rep('\0', 51)
 local Z16 = string.rep('\0', 16)
-local SEQ, HEAD, TAIL = 7, 7 + count, 7 + 2 * count
+local SEQ, HEAD, TAIL = 6, 6 + count, 6 + 2 * count
 local heads = {}
 for from = 1, count, 100 do
   local part = call('HMGET', JOB, unpack(ARGV, SEQ + from, SEQ + math.min(from + 99, count)))
@@ -159,8 +159,7 @@ end
 local reply = table.concat(out)
 if #jobs > 0 or #gone > 0 then
   check()
-  if slot ~= '' then call('EXISTS', P .. 'r:' .. slot) end
   write()
-  if slot ~= '' then call('SET', P .. 'r:' .. slot, request .. reply, 'PX', ARGV[6]) end
+  if slot ~= '' then call('SET', P .. 'r:' .. slot, request .. reply, 'PX', ARGV[5]) end
 end
 return reply

@@ -5,7 +5,8 @@
 --   "totals"            -> {jobs, bodies, locks, then the counts by kind}
 --   "chunk"    kind  n  -> the n-th chunk of a kind: {"1" while there is one, jobs, findings..}
 --   "queue"    name  n  -> a thousand ready jobs from rank n: {"1" while there are, jobs, findings..}
---   "timers"   ""    n  -> likewise {.., explicit locks seen, findings..}
+--   "timers"   ""    n  -> likewise {.., 0, findings..}
+--   "ends"     ""    n  -> likewise {.., explicit locks seen, findings..}
 --   "finished" kind  n  -> likewise
 --   "queues"   ""    n  -> a thousand names of queues
 local what, which, from = ARGV[1], ARGV[2], tonumber(ARGV[3])
@@ -79,22 +80,25 @@ elseif what == 'timers' then
   local list = call('ZRANGE', TIMERS, from, from + 999, 'WITHSCORES')
   if #list > 0 then out[1] = '1' end
   for i = 1, #list, 2 do
-    local name, score = list[i], tonumber(list[i + 1])
-    if byte(name) == 120 then
-      out[2] = out[2] + 1
-      name = sub(name, 2)
-      local lock = call('HGET', LOCKS, name)
-      if not lock or unpackn('>I8', lock) ~= score then say('the end of the explicit lock on ', name, ' is wrong') end
-    else
-      local h = call('HGET', JOB, name)
-      local kind = sound(h) and byte(h, 2)
-      if not h then
-        say(name_of(name, h), ' has a timer and no record')
-      elseif kind and kind ~= 1 and kind < 5 then
-        say(name_of(name, h), ' has a timer and waits for nothing')
-      elseif kind and unpackn('>I8', h, kind == 1 and 23 or 45) ~= score then
-        say(name_of(name, h), ' has a timer at another time than its record says')
-      end
+    local seq6, score = list[i], tonumber(list[i + 1])
+    local h = call('HGET', JOB, seq6)
+    local kind = sound(h) and byte(h, 2)
+    if not h then
+      say(name_of(seq6, h), ' has a timer and no record')
+    elseif kind and kind ~= 1 and kind < 5 then
+      say(name_of(seq6, h), ' has a timer and waits for nothing')
+    elseif kind and unpackn('>I8', h, kind == 1 and 23 or 45) ~= score then
+      say(name_of(seq6, h), ' has a timer at another time than its record says')
+    end
+  end
+elseif what == 'ends' then
+  local list = call('ZRANGE', ENDS, from, from + 999, 'WITHSCORES')
+  if #list > 0 then out[1] = '1' end
+  out[2] = #list / 2
+  for i = 1, #list, 2 do
+    local lock = call('HGET', LOCKS, list[i])
+    if not lock or unpackn('>I8', lock) ~= tonumber(list[i + 1]) then
+      say('the end of the explicit lock on ', list[i], ' is wrong')
     end
   end
 else

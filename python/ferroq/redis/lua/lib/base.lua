@@ -1,9 +1,9 @@
 -- The store's clock, counters and names. First of the parts: every other one may use what is declared here.
 --
--- KEYS 1 meta  2 job  3 body  4 timers  5 locks  6 queues; every other key is made from their common prefix, which holds
--- the hash tag, so that it lies in the same slot.
+-- KEYS 1 meta  2 job  3 body  4 timers  5 locks  6 queues  7 ends; every other key is made from their common prefix,
+-- which holds the hash tag, so that it lies in the same slot.
 local call, pack, unpackn, sub, byte, char = redis.call, struct.pack, struct.unpack, string.sub, string.byte, string.char
-local META, JOB, BODY, TIMERS, LOCKS, QUEUES = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local META, JOB, BODY, TIMERS, LOCKS, QUEUES, ENDS = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
 local P = sub(META, 1, -5)
 
 -- tostring() keeps 14 digits only: too few for an instant in microseconds. It is slow: not once a job where once will do.

@@ -150,7 +150,8 @@ local function write()
     end
   end
   call('HSET', META, unpack(fields))
-  for queue, count in pairs(wakes) do call('SPUBLISH', P .. 'wake', count .. ':' .. queue) end
+  -- What is written stays written where nobody may be told of it: waiters look for themselves, too.
+  for queue, count in pairs(wakes) do redis.pcall('SPUBLISH', P .. 'wake', count .. ':' .. queue) end
 end
 
 -- Empties the collectors, for a script that writes in two steps, each complete in itself.

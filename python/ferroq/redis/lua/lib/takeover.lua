@@ -1,28 +1,23 @@
--- Brings what came due or lapsed into the ready sets, in order of its times, at most `budget` of it [Q26].
+-- Brings what came due or lapsed into the ready sets, in order of its times, at most `budget` of it [Q26]; what waits for
+-- the end of an explicit lock on its id comes on top, at most a thousand ends at once.
 -- `crashes` is the limit that fails a job; nil moves such jobs too and changes none.
 local function takeover(budget, crashes)
-  local wave = call('ZRANGE', TIMERS, '-inf', S(now), 'BYSCORE', 'LIMIT', 0, budget)
-  if #wave == 0 then return end
-  local fields, freed, seen = {}, {}, {}
-  for _, member in ipairs(wave) do
-    if byte(member) == 120 then freed[#freed + 1] = sub(member, 2) else fields[#fields + 1] = member end
-  end
-  local unlocked = {}
-  if #freed > 0 then
-    local locks = call('HMGET', LOCKS, unpack(freed))
-    for i, lock in ipairs(locks) do
-      unlocked[#unlocked + 1] = freed[i]
+  local fields = call('ZRANGE', TIMERS, '-inf', S(now), 'BYSCORE', 'LIMIT', 0, budget)
+  local ended = any_lock and call('ZRANGE', ENDS, '-inf', S(now), 'BYSCORE', 'LIMIT', 0, 1000) or {}
+  if #fields == 0 and #ended == 0 then return end
+  if #ended > 0 then
+    for _, lock in ipairs(call('HMGET', LOCKS, unpack(ended))) do
       if lock and sub(lock, 9, 14) ~= '\0\0\0\0\0\0' then fields[#fields + 1] = sub(lock, 9, 14) end
     end
   end
-  local drop = {}
-  if #fields > 0 then
-    local heads = call('HMGET', JOB, unpack(fields))
+  local drop, seen = {}, {}
+  for from = 1, #fields, 100 do
+    local heads = call('HMGET', JOB, unpack(fields, from, math.min(from + 99, #fields)))
     local ids = {}
-    for i, h in ipairs(heads) do ids[i] = sound(h) and id_of(h) or '' end
+    for i = 1, #heads do ids[i] = sound(heads[i]) and id_of(heads[i]) or '' end
     local locks = locks_on(ids)
-    for i, h in ipairs(heads) do
-      local seq6 = fields[i]
+    for i = 1, #heads do
+      local h, seq6 = heads[i], fields[from + i - 1]
       local kind = sound(h) and byte(h, 2)
       if seen[seq6] then
         -- Its lock and its own time came in one wave.
@@ -56,9 +51,9 @@ local function takeover(budget, crashes)
     end
   end
   check()
-  if #unlocked > 0 then
-    call('HDEL', LOCKS, unpack(unlocked))
-    for _, id in ipairs(unlocked) do drop[#drop + 1] = 'x' .. id end
+  if #ended > 0 then
+    call('HDEL', LOCKS, unpack(ended))
+    call('ZREM', ENDS, unpack(ended))
   end
   if #drop > 0 then call('ZREM', TIMERS, unpack(drop)) end
   write()
