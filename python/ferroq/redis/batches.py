@@ -22,7 +22,7 @@ from . import scripts
 from .client import Client
 from .config import RedisConfig
 from .faults import BACKEND
-from .record import PROCESSING, chunks, record_of
+from .record import PROCESSING, chunks, place_of, record_of
 from .scripts import Script
 
 if TYPE_CHECKING:
@@ -72,11 +72,13 @@ async def update(
     lock = microseconds(config.lock_timeout)
     for run in chunks(rows, MOST, MOST_BYTES, distinct=True):
         # A token answers for its own re-send, unless the job is gone by then or there was none.
-        remember = any(row[16] is None or row[10] == PROCESSING or str(row[10]) in dropped for row in map(rows.__getitem__, run))
+        remember = any(
+            row[16] is None or row[10] == PROCESSING or str(row[10]) in dropped for row in map(rows.__getitem__, run)
+        )
         slot = client.slots.take() if remember else ""
         head: list[Any] = [lock, dropped, slot, os.urandom(8) if remember else b"", client.slots.keep, len(run)]
         records = [record_of(rows[at], version=rows[at][15], token=rows[at][16] or 0) for at in run]
-        tail = [jobs[at].sequence.to_bytes(6, "big") for at in run]
+        tail = [place_of(jobs[at].sequence) for at in run]
         tail += [front for front, _ in records]
         tail += [rest for _, rest in records]
         arguments = head + tail
@@ -136,7 +138,7 @@ def _runs(claims: Sequence[tuple[int, str, int, int]], *, distinct: bool) -> Ite
 def _arguments(run: Sequence[tuple[int, str, int, int]]) -> list[Any]:
     arguments: list[Any] = []
     for _at, id_, sequence, token in run:
-        arguments += (sequence.to_bytes(6, "big"), id_, token)
+        arguments += (place_of(sequence), id_, token)
     return arguments
 
 

@@ -118,10 +118,10 @@ class Claims:
                     raise BrokenRecord("it has no body, or another job's")
                 rows.append(stored(record, body, claimed=True))
             except BrokenRecord:
-                broken += (sequence, int(first) + at)
+                broken += (sequence, int(first) + at, int(body[:6] != sequence))
         for row, job in zip(rows, _native.restore(rows, BACKEND, operation), strict=True):
             if isinstance(job, Exception):
-                broken += (row[16].to_bytes(6, "big"), row[17] or 0)
+                broken += (row[16].to_bytes(6, "big"), row[17] or 0, 0)
             else:
                 jobs.append(job)
         if broken:

@@ -15,7 +15,7 @@ import random
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from redis.exceptions import AskError, AuthenticationError, MovedError, RedisError
+from redis.exceptions import AskError, AuthenticationError, MovedError, RedisError, ResponseError
 
 from ..errors import Outcome, StorageClosedError, StorageError, StorageTimeoutError, StorageUnavailableError
 from .config import RedisConfig
@@ -121,7 +121,8 @@ class Client:
                 self.route.moved(None)
                 ask = None
                 # Before the first answer ever, the address is as likely wrong as the server is away: said at once.
-                hopeless = isinstance(error, AuthenticationError) or not self._met
+                refused = isinstance(error, ResponseError) and advice_of(error) is Advice.GIVE_UP
+                hopeless = refused or isinstance(error, AuthenticationError) or not self._met
                 if hopeless or self._closed or clock() + pause >= deadline:
                     raise self.failed(error, operation, outcome) from error
                 pause = await self._wait(pause)

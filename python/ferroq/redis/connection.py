@@ -101,7 +101,7 @@ class Route(ABC):
     def secrets(self) -> tuple[str, ...]:
         """What no error text may show."""
         found = (self._login["password"], self._config.sentinel_password)
-        return tuple(str(secret) for secret in found if secret)
+        return tuple(str(secret) for secret in found if secret and len(str(secret)) > 3)
 
     def _options(self) -> dict[str, Any]:
         return {
@@ -145,10 +145,10 @@ class Route(ABC):
         await self._establish(wire)
         return wire
 
-    @staticmethod
-    async def _establish(wire: Wire) -> None:
+    async def _establish(self, wire: Wire) -> None:
         try:
-            await wire.connect()
+            async with asyncio.timeout(self._config.connection_timeout):
+                await wire.connect()
         except BaseException:
             await wire.drop()
             raise
@@ -187,22 +187,34 @@ class _Found(Route):
         return self._tcp(self._at, self._login)
 
     async def _ask_around(self) -> Endpoint:
+        """The first answer counts: all are asked at once, since one that is switched off answers nothing."""
+        asking = {asyncio.ensure_future(self._ask(host)) for host in self._address.hosts}
         last: BaseException | None = None
-        for host in self._address.hosts:
-            wire = self._informant(host)
-            try:
-                async with asyncio.timeout(self._config.connection_timeout):
-                    await self._establish(wire)
-                    found = await self._question(wire, host)
-                if found is not None:
-                    return found
-            except AuthenticationError:
-                raise  # another host would say the same
-            except (RedisError, OSError) as error:
-                last = error
-            finally:
-                await wire.drop()
+        try:
+            while asking:
+                done, asking = await asyncio.wait(asking, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    error = task.exception()
+                    if error is None and (found := task.result()) is not None:
+                        return found
+                    if not isinstance(last, AuthenticationError):
+                        last = error or last
+        finally:
+            for task in asking:
+                task.cancel()
+            await asyncio.gather(*asking, return_exceptions=True)
+        if isinstance(last, AuthenticationError):
+            raise last
         raise DriverConnectionError(f"none of the {len(self._address.hosts)} hosts knows the server") from last
+
+    async def _ask(self, host: Endpoint) -> Endpoint | None:
+        wire = self._informant(host)
+        try:
+            await self._establish(wire)
+            async with asyncio.timeout(self._config.connection_timeout):
+                return await self._question(wire, host)
+        finally:
+            await wire.drop()
 
     @abstractmethod
     def _informant(self, host: Endpoint) -> Wire: ...
@@ -283,7 +295,7 @@ class Pool:
         else:
             await self._slots.acquire()
         try:
-            wire = await self._idle_or_new(min(clock() + self._timeout, deadline))
+            wire = await self._idle_or_new(deadline)
         except BaseException:
             self._slots.release()
             raise

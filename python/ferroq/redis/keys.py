@@ -6,8 +6,8 @@ operation is one script on a cluster too, and prefixes such as `app` and `app:x`
 ===================  ======  ==================================================================================
 key                  type    holds
 ===================  ======  ==================================================================================
-``meta``             hash    ``seq`` and ``token`` last given out, ``c0``..``c6`` jobs by kind, ``big`` the most bytes that
-                             a body ever had, ``clock`` (tests only)
+``meta``             hash    ``seq`` and ``token`` last given out, ``c0``..``c6`` jobs by kind, ``big`` the largest body
+                             ever, ``clock`` (tests only)
 ``job``              hash    sequence -> what changes: the record of lua/lib/record.lua
 ``body``             hash    id -> six bytes of sequence, and what never changes: created_at, method, arguments
 ``q:<queue>``        zset    ready jobs of a queue: score -priority, member due time (7 bytes) and sequence (6)
@@ -25,8 +25,9 @@ and one shard channel, ``wake``: the name of a queue is published when a job ent
 
 Why this and not the obvious one (benches/redis/layouts.txt has the numbers of three layouts): a hash a job costs 1.3
 to 1.5 times the server's time and twice its memory; a sorted set a kind for the order of `list` costs an eighth more
-time and 80 to 110 bytes a job, where a bitmap over the sequence, which is that order, costs a bit. The sequence names
-a job inside the indexes, six bytes instead of an id of 36. What never changes is apart from what does, so that
+time and 80 to 110 bytes a job, where a digit in the order of the sequence, which is that order, costs a byte. (A bitmap
+a kind costs a bit, and twice the commands: a change of kind is one digit and two bits.) The sequence names a job inside
+the indexes, six bytes instead of an id of 36. What never changes is apart from what does, so that
 settling a job neither reads nor copies its arguments, and it hangs on the id, so that finding a job by its id and
 keeping its body is one entry.
 

@@ -18,6 +18,7 @@ _SPEC = Struct(">IIB")
 _BODY = Struct(">QB")
 _FORMAT = 1
 PROCESSING = 1
+_LARGEST = 2**32 - 1
 
 NOT_TEXT = "\x00"
 """Stands for arguments that are not even UTF-8: no JSON, so that reading them says so [E3]."""
@@ -30,7 +31,7 @@ class BrokenRecord(Exception):
 def fresh_of(row: Row) -> bytes:
     """What `enqueue` sends of an enqueued job: its record but for the first 52 bytes, which the script knows."""
     name, queue, head, names = _names(row, b"")
-    return _FRESH.pack(0, len(row[1]) + len(row[2]), row[5], head, name, queue) + names
+    return _FRESH.pack(0, _bytes(row[1]) + _bytes(row[2]), row[5], head, name, queue) + names
 
 
 def record_of(row: Row, *, attempt: int = 0, version: int = 1, token: int = 0) -> tuple[bytes, bytes]:
@@ -39,7 +40,7 @@ def record_of(row: Row, *, attempt: int = 0, version: int = 1, token: int = 0) -
     front = _FRONT.pack(
         _FORMAT,
         row[10],
-        version,
+        min(version, _LARGEST),  # no stored one is larger
         attempt,
         0,
         token,
@@ -50,7 +51,7 @@ def record_of(row: Row, *, attempt: int = 0, version: int = 1, token: int = 0) -
         0,
         row[12] or 0,
         row[14],
-        len(row[1]) + len(row[2]),
+        _bytes(row[1]) + _bytes(row[2]),
     )
     name, queue, head, names = _names(row, worker)
     return front, _BACK.pack(row[5], head, name, queue) + names
@@ -142,7 +143,16 @@ def name_of(sequence: bytes, record: bytes, body: bytes) -> str:
 
 def size_of(row: Row) -> int:
     """About how many bytes a job takes in a request."""
-    return len(row[2]) + len(row[11]) + len(row[9] or "") + 128
+    return _bytes(row[2]) + _bytes(row[11]) + _bytes(row[9] or "") + 128
+
+
+def _bytes(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode())
+
+
+def place_of(sequence: int) -> bytes:
+    """Six bytes; those of no job for one that this store cannot have given."""
+    return sequence.to_bytes(6, "big") if sequence < 2**48 else bytes(6)
 
 
 def chunks(rows: Iterable[Row], most: int, most_bytes: int, *, distinct: bool) -> Iterable[list[int]]:

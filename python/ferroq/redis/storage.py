@@ -63,12 +63,12 @@ class RedisStorage(Storage):
     __slots__ = ("_claims", "_client", "_closed", "_config", "_epoch", "_loop", "_made", "_opening", "_waiters")
 
     # By store, over all storages of this process: finished jobs are purged at most once a second [C1].
-    _next_purge: ClassVar[dict[tuple[str, str], float]] = {}
+    _next_purge: ClassVar[dict[tuple[str, int | None, str], float]] = {}
 
     def __init__(self, config: RedisConfig | None = None) -> None:
         if config is not None and not isinstance(config, RedisConfig):
             raise TypeError(f"config must be a RedisConfig, not {type(config).__name__}")
-        self._config = config if config is not None else RedisConfig()
+        self._config = config if config is not None else RedisConfig.from_environment()
         self._made = _native.fork_epoch()
         self._epoch = _UNOPENED
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -119,8 +119,9 @@ class RedisStorage(Storage):
         self._epoch = _native.fork_epoch()
         self._loop = asyncio.get_running_loop()
         async with self._opening:
-            if self._client is not None:
-                return self._client
+            client = self._client
+            if client is not None:
+                return client
             client = Client(self._config)
             try:
                 await self._look_at(client, operation)
@@ -129,16 +130,20 @@ class RedisStorage(Storage):
                 self._epoch = _UNOPENED  # it belongs to no loop yet
                 raise
             self._epoch = _native.fork_epoch()
-            if self._client is not None:  # another opened it after one that failed
+            other = self._at_hand()
+            if other is not None:  # another opened it after one that failed
                 await client.close()
-                return self._client
+                return other
             if self._closed:
                 await client.close()
                 raise StorageClosedError("the storage is closed", backend=BACKEND, operation=operation)
             self._claims = Claims(client, self._config)
-            self._waiters = Waiters(client, self._config.connection_timeout)
+            self._waiters = Waiters(client, self._config)
             self._client = client
             return client
+
+    def _at_hand(self) -> Client | None:
+        return self._client
 
     async def _look_at(self, client: Client, operation: str) -> None:
         """Refuses a user without the rights; warns of settings that lose jobs, and refuses them with `strict`."""
@@ -506,7 +511,7 @@ class RedisStorage(Storage):
         keep = batches.kept_for(self._config)
         if not keep:
             return
-        store = (self._config.url, self._config.key_prefix)
+        store = (self._config.url, self._config.db, self._config.key_prefix)
         now = time.monotonic()
         if self._next_purge.get(store, 0.0) > now:
             return

@@ -7,7 +7,7 @@
 --      5 score and 6 member to go on behind ("": from the start)
 -- Returns {score, member to go on behind ("" at the end), six bytes of sequence, record, body, ..}.
 local crashes, limit, cap = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-if ARGV[1] ~= '0' then takeover(tonumber(ARGV[1]), nil) end
+if ARGV[1] ~= '0' then takeover(tonumber(ARGV[1]), crashes, true) end
 
 -- The rank of the first member of a queue behind the given place: ZCOUNT finds the score, halving the member.
 local function behind(queue)
@@ -41,8 +41,9 @@ while more and looked < limit do
     local seq6 = members[i]
     local fine = sound(h)
     local kind = fine and byte(h, 2)
-    local doomed = kind == 1 and (unpackn('>I4', h, 11) + 1 >= crashes or unpackn('>I8', h, 23) > now)
-    if h and not doomed then
+    local not_now = kind == 1 and (unpackn('>I4', h, 11) + 1 >= crashes or unpackn('>I8', h, 23) > now)
+      or kind and kind > 4 and unpackn('>I8', h, 45) > now
+    if h and not not_now then
       local size = fine and #h + unpackn('>I4', h, 57) or #h
       if bytes > 0 and bytes + size > cap then
         looked = limit

@@ -44,7 +44,7 @@ if kept then
   return answer(first, S(expires), 0, order, records, ids)
 end
 
-takeover(math.max(100, limit), crashes)
+takeover(math.max(100, limit), crashes, false, function() return queues_of(10) end)
 
 local expires_at = S(now + ARGV[2])
 local expires8 = pack('>I8', now + ARGV[2])
@@ -91,11 +91,12 @@ while count < limit and not full do
       if format ~= 1 or kind > 6 or 70 + id + queue > head or head + wide > #h then kind = nil end
     end
     if not kind then
-      if h then spoil(seq6) end
+      spoil(seq6)
     else
-      if kind == 1 and expires > now then
-        -- The clock went back since the lapse: the lock lives again.
-        later(S(expires), seq6)
+      local instant = kind == 1 and expires or kind > 4 and unpackn('>I8', h, 45) or now
+      if instant > now then
+        -- The clock went back since it lapsed or came due.
+        later(S(instant), seq6)
       elseif kind == 1 and crash + 1 >= crashes then
         crash_fail(h, seq6)
       else

@@ -15,8 +15,9 @@ for i = 1, count do
   local h, id, token = heads[i], ARGV[3 * i], tonumber(ARGV[3 * i + 1])
   if not sound(h) or id_of(h) ~= id then
     local body = call('HGET', BODY, id)
-    fields[i] = body and sub(body, 1, 6)
+    fields[i] = body and seq_of(body)
     h = body and call('HGET', JOB, fields[i])
+    if sound(h) and id_of(h) ~= id then h = nil end
   end
   if sound(h) and byte(h, 2) == 1 and unpackn('>I8', h, 15) == token then
     out[i] = '1'

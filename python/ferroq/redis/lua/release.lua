@@ -23,8 +23,9 @@ end
 for i = 1, count do
   if not sound(heads[i]) or id_of(heads[i]) ~= ids[i] then
     local body = call('HGET', BODY, ids[i])
-    fields[i] = body and sub(body, 1, 6)
+    fields[i] = body and seq_of(body)
     heads[i] = body and call('HGET', JOB, fields[i]) or nil
+    if sound(heads[i]) and id_of(heads[i]) ~= ids[i] then heads[i] = nil end
   end
 end
 local locks = locks_on(ids)

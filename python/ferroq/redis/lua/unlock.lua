@@ -18,9 +18,9 @@ if live and holder_of(lock) == worker then
 end
 local body = call('HGET', BODY, id)
 if not body then return 0 end
-local seq6 = sub(body, 1, 6)
+local seq6 = seq_of(body)
 local h = call('HGET', JOB, seq6)
-if not sound(h) or byte(h, 2) ~= 1 or unpackn('>I8', h, 23) <= now or worker_of(h) ~= worker then return 0 end
+if not sound(h) or id_of(h) ~= id or byte(h, 2) ~= 1 or unpackn('>I8', h, 23) <= now or worker_of(h) ~= worker then return 0 end
 local new = '\1\0' .. pack('>I4', unpackn('>I4', h, 3) + 1) .. sub(h, 7, 14) .. Z17
   .. sub(h, 32, until_worker(h)) .. '{"enqueued_at":' .. S(now) .. '}'
 leave(h, seq6)

@@ -64,8 +64,9 @@ for at = 1, #rest do
     local body = call('HGET', BODY, id)
     h = nil
     if body then
-      seq6 = sub(body, 1, 6)
+      seq6 = seq_of(body)
       h = call('HGET', JOB, seq6)
+      if not sound(h) or id_of(h) ~= id then h = '' end
     end
     heads[i] = h
   end

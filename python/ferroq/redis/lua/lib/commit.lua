@@ -5,6 +5,7 @@ local ready, unready, wakes = {}, {}, {}
 local soon, unsoon, unsoon_old = {}, {}, {}
 local done, undone = {}, {}
 local chunks, listed, unlisted = {}, {}, {}
+local locks_go = false
 
 -- Counts a job out of one kind and into another, and marks it so; nil is none.
 local function mark(seq6, from, to)
@@ -89,6 +90,9 @@ end
 local function check()
   if #jobs > 0 or #gone > 0 then call('HLEN', JOB) end
   if #bodies > 0 or #gone_ids > 0 then call('HLEN', BODY) end
+  -- With a job that goes its explicit lock does.
+  locks_go = #gone_ids > 0 and call('HLEN', LOCKS) > 0
+  if locks_go then call('ZCARD', ENDS) end
   if #soon > 0 or #unsoon > 0 then call('ZCARD', TIMERS) end
   if next(ready) or next(unready) then call('ZCARD', QUEUES) end
   check_all('q:', ready)
@@ -119,6 +123,10 @@ local function write()
   if #bodies > 0 then call('HSET', BODY, unpack(bodies)) end
   if #gone > 0 then call('HDEL', JOB, unpack(gone)) end
   if #gone_ids > 0 then call('HDEL', BODY, unpack(gone_ids)) end
+  if locks_go then
+    call('HDEL', LOCKS, unpack(gone_ids))
+    call('ZREM', ENDS, unpack(gone_ids))
+  end
   for queue, list in pairs(unready) do
     local key = P .. 'q:' .. queue
     call('ZREM', key, unpack(list))

@@ -17,7 +17,7 @@ local function marked_kind(seq6)
   return code > 0 and code - 48 or nil
 end
 
--- Bytes that are no record [E3]: counted and listed as failed from now on, and kept as they are.
+-- Bytes that are no record, or none at all [E3]: counted and listed as failed from now on, and kept as they are.
 local function spoil(seq6)
   local kind = marked_kind(seq6)
   if not kind or kind == 3 then return end

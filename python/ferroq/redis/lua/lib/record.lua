@@ -38,6 +38,11 @@ local function worker_of(h)
   return sub(h, from + 1, from + byte(h, 31))
 end
 
+-- The sequence that a body begins with; that of no job where it is too short.
+local function seq_of(body)
+  return #body > 5 and sub(body, 1, 6) or '\0\0\0\0\0\0'
+end
+
 local function number_of(seq6)
   return (unpackn('>I6', seq6))
 end
