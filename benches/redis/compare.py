@@ -1,8 +1,8 @@
 """This package beside SAQ and BullMQ on one server: enqueue, claim, settle, and the full life of a job.
 
-Run: ``make bench-redis``, or ``python -m benches.redis.compare [--flavour wheel|debian] [--rounds 5] [--batches 1,10,…]``
+Run: ``make bench-redis``, or ``python -m benches.redis.compare [--flavour debian] [--rounds 5] [--batches 1,10,…]``
 
-One server for all, with an AOF that is synced every second; it is emptied before each contender. All keep finished jobs,
+One server for all, with an AOF synced every second; it is emptied before each contender. All keep finished jobs,
 carry a payload of about a hundred bytes and hold claims for at least 30 s. Contenders take turns in each round; ratios
 are taken within a round and shown as median and worst. Beside the rate: processor time a job, of the client and of the
 server. The command fails where a bar is missed.
@@ -103,8 +103,10 @@ def show(batch: int, rounds: list[dict[str, Any]]) -> None:
     for operation in OPERATIONS:
         cells = []
         for kind in PEERS:
-            values = {key: statistics.median(each[kind.name][operation][key] for each in rounds) for key in
-                      ("rate", "client", "server")}
+            values = {
+                key: statistics.median(each[kind.name][operation][key] for each in rounds)
+                for key in ("rate", "client", "server")
+            }
             cell = f"{kind.name} {values['rate'] / 1000:.2f}k/s ({values['client']:.0f}+{values['server']:.0f} µs)"
             if kind is not Ours:
                 ratios = ratios_of(rounds, kind.name, operation)

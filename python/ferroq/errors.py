@@ -85,11 +85,11 @@ def _rebuild(cls: type[StorageError], args: tuple[Any, ...], state: dict[str, An
 
 
 class _AboutJobs(StorageError):
-    """An error that names the jobs it is about."""
+    """An error that names the jobs it is about, each id once."""
 
     def __init__(self, message: str = "", *, job_ids: Iterable[str] = (), **context: Any) -> None:
         super().__init__(message, **context)
-        self.job_ids = tuple(job_ids)
+        self.job_ids = tuple(dict.fromkeys(job_ids))
 
     @property
     def job_id(self) -> str | None:

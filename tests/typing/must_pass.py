@@ -17,6 +17,10 @@ from ferroq import (
     ManualClock,
     MemoryConfig,
     MemoryStorage,
+    PostgresConfig,
+    PostgresStorage,
+    RedisConfig,
+    RedisStorage,
     Storage,
     StorageConfig,
     StorageError,
@@ -140,3 +144,18 @@ def errors(error: StorageError) -> None:
     as_conflict: ConflictError = LockLostError("x")
     as_warning: Warning = StorageWarning("x")
     print(as_key_error, as_time_out, as_conflict, as_warning, ConfigurationError("x"))
+
+
+async def servers() -> None:
+    configs: list[StorageConfig] = [RedisConfig(key_prefix="app"), PostgresConfig(schema_name="app"), MemoryConfig()]
+    for config in configs:
+        assert_type(await StorageInstance.from_config(config), Storage)
+    assert_type(await StorageInstance.redis(), RedisStorage)
+    assert_type(await StorageInstance.postgres(PostgresConfig(auto_migrate=True)), PostgresStorage)
+    async with RedisStorage(RedisConfig(url="redis://localhost")) as redis:
+        assert_type(redis, RedisStorage)
+        assert_type(redis.config.key_prefix, str)
+    async with PostgresStorage(PostgresConfig()) as postgres:
+        assert_type(postgres, PostgresStorage)
+        assert_type(await postgres.enqueue(Job("work"), connection=None, wake=False), bool)
+        assert_type(await postgres.enqueue_many([Job("work")], if_exists="skip"), list[bool])

@@ -36,8 +36,8 @@ class Peer(ABC):
     """One queue under test. Retention is the same for all: finished jobs are kept.
 
     The operations come in the order of `OPERATIONS`, each with the same numbers, on a server that holds nothing else;
-    between `settle` and `life` it is emptied. `life` is enqueue, claim and settle of all jobs by the way that the queue's
-    documentation says is the fastest.
+    between `settle` and `life` it is emptied. `life` is enqueue, claim and settle of all by the way that the
+    queue's documentation says is the fastest.
     """
 
     name: ClassVar[str]

@@ -38,7 +38,7 @@ def install() -> None:
 
 class BullMq(Peer):
     name = "BullMQ"
-    note = "addBulk; getNextJob and moveToCompleted in pipelines; for the life a Worker, of a concurrency of 100 at most"
+    note = "addBulk; getNextJob and moveToCompleted in pipelines; for the life a Worker of concurrency 100 at most"
 
     async def open(self, url: str) -> None:
         await asyncio.to_thread(install)

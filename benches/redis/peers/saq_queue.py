@@ -16,7 +16,7 @@ MOST = 100
 
 class Saq(Peer):
     name = "SAQ"
-    note = f"enqueue, dequeue, Job.finish by hand (its Worker does more), up to {MOST} at once, ttl 0 keeps finished jobs"
+    note = f"enqueue, dequeue, Job.finish by hand (its Worker does more), up to {MOST} at once, ttl 0"
     share = 0.1
 
     async def open(self, url: str) -> None:

@@ -235,21 +235,22 @@ class RedisStorage(Storage):
         for run in batches.chunks(rows, PAGE, PAGE_BYTES, distinct=False):
             seen: set[str] = set()
             fresh = [at for at in run if not (rows[at][0] in seen or seen.add(rows[at][0]))]  # type: ignore[func-returns-value]
-            twice = [rows[at][0] for at in run if at not in set(fresh)] if len(fresh) < len(run) else []
+            first = set(fresh)
+            twice = {rows[at][0] for at in run if at not in first}
             names = [rows[at][0] for at in fresh]
             if twice and not skip:
-                stored_ = await client.script(operation, scripts.EXISTS, names, names)
-                raise _exists([*(names[at - 1] for at in stored_), *twice], operation, count)
+                taken = twice.union(await self._stored_of(client, operation, names))
+                raise _exists([name for name in names if name in taken], operation, count)
             try:
                 answer = await self._store_run(client, operation, [rows[at] for at in fresh], lock, unkept, skip)
             except StorageError as error:
                 error.stored = count
                 if code_of(error.__cause__) == "OOM":
                     # A full server refuses the script before it looks: ids that exist have another answer [Q1].
-                    stored_ = await client.script(operation, scripts.EXISTS, names, names)
-                    if stored_ and not skip:
-                        raise _exists([names[at - 1] for at in stored_], operation, count) from error
-                    if len(stored_) == len(names):
+                    there = await self._stored_of(client, operation, names)
+                    if there and not skip:
+                        raise _exists(there, operation, count) from error
+                    if len(there) == len(names):
                         continue
                 raise
             if answer[0] != b"ok":
@@ -275,6 +276,10 @@ class RedisStorage(Storage):
         if finished:
             await self._purge_some(client)
         return done, count
+
+    @staticmethod
+    async def _stored_of(client: Client, operation: str, names: Sequence[str]) -> builtins.list[str]:
+        return [names[at - 1] for at in await client.script(operation, scripts.EXISTS, names, names)]
 
     @staticmethod
     async def _store_run(
@@ -305,6 +310,9 @@ class RedisStorage(Storage):
         [job] = _restored([(answer[0], answer[1])], "get", claimed=False, names=[name])
         if isinstance(job, Exception):
             raise job
+        if job.id != name:
+            text = f"the body of job {name} names the sequence of another"
+            raise CorruptJobError(text, job_ids=(name,), backend=BACKEND, operation="get")
         return job
 
     async def update(self, job: Job) -> None:
@@ -548,10 +556,9 @@ def _about(names: Sequence[str], what: str) -> str:
     return f"job {names[0]} {what}" if len(names) == 1 else f"{len(names)} jobs: {names[0]} {what}, …"
 
 
-def _exists(names: Iterable[str], operation: str, count: int) -> JobAlreadyExistsError:
-    named = list(dict.fromkeys(names))
-    text = _about(named, "exists already")
-    return JobAlreadyExistsError(text, job_ids=named, backend=BACKEND, operation=operation, stored=count)
+def _exists(names: Sequence[str], operation: str, count: int) -> JobAlreadyExistsError:
+    text = _about(names, "exists already")
+    return JobAlreadyExistsError(text, job_ids=names, backend=BACKEND, operation=operation, stored=count)
 
 
 def _skip(if_exists: object, operation: str) -> bool:
