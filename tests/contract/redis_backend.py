@@ -15,7 +15,7 @@ from ferroq.testing import ContractBackend
 
 # What a store may leave behind: the fixed keys, those that stand for jobs still stored, and remembered answers.
 _KNOWN = re.compile(
-    rb"(?:meta|job|body|timers|locks|queues|q:.{1,255}|k[0-6]:[0-9]+|d[0-6]|f[2-4]|r:[0-9a-f]{16}:[0-9]+)", re.DOTALL
+    rb"(?:meta|job|body|timers|locks|queues|ends|q:.{1,255}|k:[0-9]+|d[0-6]|f[2-4]|r:[0-9a-f]{16}:[0-9]+)", re.DOTALL
 )
 
 

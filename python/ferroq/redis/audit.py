@@ -56,7 +56,9 @@ async def audit(client: Client) -> list[str]:
     for queue in await _queues(client):
         _ready, found = await _walk(client, "queue", queue, _STEP)
         findings += found
-    ends, found = await _walk(client, "timers", "", _STEP)
+    _timers, found = await _walk(client, "timers", "", _STEP)
+    findings += found
+    ends, found = await _walk(client, "ends", "", _STEP)
     findings += found
     if ends != locks:
         findings.append(f"{locks} explicit locks are held and {ends} of them end")

@@ -22,7 +22,8 @@ from . import scripts
 from .client import Client
 from .config import RedisConfig
 from .faults import BACKEND
-from .record import PROCESSING, chunks, record_of
+from .record import PROCESSING, chunks, place_of, record_of
+from .scripts import Script
 
 if TYPE_CHECKING:
     from .._rows import Row
@@ -33,7 +34,7 @@ KIND_NAMES: Final = ("enqueued", "processing", "succeeded", "failed", "deleted",
 MOST: Final = 1000
 MOST_BYTES: Final = 16 * 1024 * 1024
 
-_VERDICT: Final = Struct(">BIIIQQI6sB")
+_VERDICT: Final = Struct(">BIIIQQ8xI4x6sB")
 _RELEASED: Final = Struct(">cIIIBI")
 
 _REFUSALS: Final[dict[int, tuple[type[StorageError], str]]] = {
@@ -71,24 +72,24 @@ async def update(
     lock = microseconds(config.lock_timeout)
     for run in chunks(rows, MOST, MOST_BYTES, distinct=True):
         # A token answers for its own re-send, unless the job is gone by then or there was none.
-        remember = any(rows[at][16] is None or str(rows[at][10]) in dropped for at in run)
+        remember = any(
+            row[16] is None or row[10] == PROCESSING or str(row[10]) in dropped for row in map(rows.__getitem__, run)
+        )
         slot = client.slots.take() if remember else ""
-        head: list[Any] = [lock, dropped, slot, os.urandom(8) if remember else b"", "0", client.slots.keep]
-        tail = [
-            jobs[at].sequence.to_bytes(6, "big") + record_of(rows[at], version=rows[at][15], token=rows[at][16] or 0)
-            for at in run
-        ]
+        head: list[Any] = [lock, dropped, slot, os.urandom(8) if remember else b"", client.slots.keep, len(run)]
+        records = [record_of(rows[at], version=rows[at][15], token=rows[at][16] or 0) for at in run]
+        tail = [place_of(jobs[at].sequence) for at in run]
+        tail += [front for front, _ in records]
+        tail += [rest for _, rest in records]
+        arguments = head + tail
         try:
-            answer = await client.script(operation, scripts.UPDATE, head + tail, [*head[:4], "1", head[5], *tail])
+            answer = await client.script(operation, scripts.UPDATE, arguments, arguments)
         except StorageError as error:
-            if len(rows) == 1:
-                raise
             for at in run:
                 verdicts[at] = error
             continue
-        finally:
-            if slot:
-                client.slots.give(slot)
+        if slot:
+            client.slots.give(slot)
         for at, cell in zip(run, _VERDICT.iter_unpack(answer), strict=True):
             code, version, attempt, crashes, token, expires, retry, sequence, taken = cell
             if code:
@@ -137,7 +138,7 @@ def _runs(claims: Sequence[tuple[int, str, int, int]], *, distinct: bool) -> Ite
 def _arguments(run: Sequence[tuple[int, str, int, int]]) -> list[Any]:
     arguments: list[Any] = []
     for _at, id_, sequence, token in run:
-        arguments += (sequence.to_bytes(6, "big"), id_, token)
+        arguments += (place_of(sequence), id_, token)
     return arguments
 
 
@@ -146,7 +147,7 @@ async def extend(client: Client, jobs: Sequence[Job], length: int) -> list[bool]
     done = [False] * len(jobs)
     for run in _runs(_claims(jobs), distinct=True):
         arguments = [length, *_arguments(run)]
-        expires, flags = await client.script("extend_job_locks", scripts.EXTEND, arguments, arguments)
+        expires, flags = await _step(client, "extend_job_locks", scripts.EXTEND, arguments, begun=any(done))
         for (at, _id, _sequence, token), flag in zip(run, flags, strict=True):
             if flag == 49:
                 done[at] = True
@@ -159,14 +160,26 @@ async def release(client: Client, jobs: Sequence[Job], delay: int) -> list[bool]
     done = [False] * len(jobs)
     for run in _runs(_claims(jobs), distinct=True):
         arguments = [delay or "", *_arguments(run)]
-        answer = await client.script("release_jobs", scripts.RELEASE, arguments, arguments)
-        now, cells = int(answer[0]), answer[1]
+        answer = await _step(client, "release_jobs", scripts.RELEASE, arguments, begun=any(done))
+        now, cells, repeats = int(answer[0]), answer[1], iter(answer[2:])
         state = f'{{"scheduled_at":{now},"enqueue_at":{now + delay},"reason":"released"}}'
         if not delay:
             state = f'{{"enqueued_at":{now}}}'
         for (at, _id, sequence, _token), cell in zip(run, _RELEASED.iter_unpack(cells), strict=True):
             flag, version, attempt, crashes, kind, retry = cell
-            if flag == b"1":
-                done[at] = True
-                _native.write_back(jobs[at], version, sequence, attempt, crashes, retry, None, (kind, state))
+            if flag == b"0":
+                continue
+            done[at] = True
+            now_in = (next(repeats).decode() or state) if flag == b"2" else state
+            _native.write_back(jobs[at], version, sequence, attempt, crashes, retry, None, (kind, now_in))
     return done
+
+
+async def _step(client: Client, operation: str, script: Script, arguments: Sequence[Any], *, begun: bool) -> Any:
+    """One script of a call that may need several: an error after the first says that something may have been done."""
+    try:
+        return await client.script(operation, script, arguments, arguments)
+    except StorageError as error:
+        if begun:
+            error.outcome = "unknown"
+        raise

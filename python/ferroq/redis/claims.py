@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 from collections.abc import Sequence
@@ -41,7 +42,7 @@ class Claims:
         self, operation: str, worker: str, limit: int, queues: Sequence[str] | None, lock_timeout: int | None
     ) -> list[Job]:
         """Up to `limit` jobs. Cancelled, it waits for its answer up to a second and gives back what it got."""
-        request = asyncio.ensure_future(self._claim(operation, worker, limit, queues, lock_timeout))
+        request = asyncio.ensure_future(self._whole(operation, worker, limit, queues, lock_timeout))
         try:
             return await asyncio.shield(request)
         except asyncio.CancelledError:
@@ -59,24 +60,34 @@ class Claims:
         if not done:
             return
 
+    async def _whole(
+        self, operation: str, worker: str, limit: int, queues: Sequence[str] | None, lock_timeout: int | None
+    ) -> list[Job]:
+        with self._client.in_flight():
+            return await self._claim(operation, worker, limit, queues, lock_timeout)
+
     async def _return(self, request: asyncio.Task[list[Job]]) -> None:
-        try:
+        # A storage that is closed in the meantime waits for this: it is part of the call.
+        with self._client.in_flight(), contextlib.suppress(StorageError):  # else the lapse gives them back
             jobs = await request
             if jobs:
                 arguments: list[Any] = [""]
                 for job in jobs:
                     assert job.lock is not None
                     arguments += (job.sequence.to_bytes(6, "big"), job.id, job.lock.token)
-                await self._client.script("release_jobs", scripts.RELEASE, arguments, arguments)
-        except StorageError:
-            pass  # the lapse gives them back
+                await self._client.script("release_jobs", scripts.RELEASE, arguments, arguments, late=True)
 
     async def _claim(
         self, operation: str, worker: str, limit: int, queues: Sequence[str] | None, lock_timeout: int | None
     ) -> list[Job]:
         jobs: list[Job] = []
         while True:
-            more, spoiled, found = await self._once(operation, worker, limit - len(jobs), queues, lock_timeout)
+            try:
+                more, spoiled, found = await self._once(operation, worker, limit - len(jobs), queues, lock_timeout)
+            except StorageError:
+                if jobs:
+                    return jobs  # an error must not take them along
+                raise
             jobs += found
             # A claim goes on behind what cannot be claimed: behind more of it than one script looks at, too.
             if len(jobs) >= limit or not (more or spoiled):
@@ -89,26 +100,31 @@ class Claims:
         length = lock_timeout if lock_timeout is not None else self._lock_timeout
         state = f',"worker_id":{json.dumps(worker, ensure_ascii=False)},"server_name":{self._server}}}'
         slot = client.slots.take()
-        head: list[Argument] = [limit, length, self._max_crashes, worker, state, slot, os.urandom(8)]
-        tail: list[Argument] = [client.slots.keep, MOST_BYTES, *(queues or ())]
-        try:
-            answer = await client.script(operation, scripts.CLAIM, [*head, "0", *tail], [*head, "1", *tail])
-        finally:
-            client.slots.give(slot)
-        first, _expires, more, *cells = answer
+        arguments: list[Argument] = [limit, length, self._max_crashes, worker, state, slot, os.urandom(8)]
+        arguments += (client.slots.keep, MOST_BYTES, *(queues or ()))
+        answer = await client.script(operation, scripts.CLAIM, arguments, arguments)
+        client.slots.give(slot)
+        first, _expires, more, order, *cells = answer
         jobs: list[Job] = []
         broken: list[Argument] = []
         rows: list[Stored] = []
-        for at in range(0, len(cells), 2):
+        for at in range(len(cells) // 2):
+            record, body = cells[2 * at], cells[2 * at + 1]
+            if not record:
+                continue  # of a claim whose answer was lost, and which is lost itself by now
+            sequence = order[6 * at : 6 * at + 6]
             try:
-                rows.append(stored(cells[at], cells[at + 1], claimed=True))
+                if body[:6] != sequence:
+                    raise BrokenRecord("it has no body, or another job's")
+                rows.append(stored(record, body, claimed=True))
             except BrokenRecord:
-                broken += (cells[at + 1][:6], int(first) + at // 2)
+                broken += (sequence, int(first) + at, int(body[:6] != sequence))
         for row, job in zip(rows, _native.restore(rows, BACKEND, operation), strict=True):
             if isinstance(job, Exception):
-                broken += (row[16].to_bytes(6, "big"), row[17] or 0)
+                broken += (row[16].to_bytes(6, "big"), row[17] or 0, 0)
             else:
                 jobs.append(job)
         if broken:
-            await client.script(operation, scripts.SPOIL, broken, broken)
+            with contextlib.suppress(StorageError):  # a later claim tries again
+                await client.script(operation, scripts.SPOIL, broken, broken)
         return bool(more), bool(broken), jobs

@@ -1,7 +1,8 @@
 """Requests: one command, one answer, and what to do when there is none [E4].
 
-The policy, in one place. A refusal that says "not now" or "not here" is asked again until `command_timeout` is up:
-the command did not run. A connection that drops before its answer leaves open whether it ran: only a request that
+The policy, in one place. A refusal that says "not now" or "not here", or a connection that cannot be made, is tried
+again until `command_timeout` is up: the command did not run. Only before the first answer ever a connection that cannot
+be made is an error at once. A connection that drops before its answer leaves open whether it ran: only a request that
 says how to be sent again is, because its script then answers as the first sending did; any other fails with outcome
 "unknown". No answer in time is not asked again: the time is up.
 """
@@ -9,13 +10,14 @@ says how to be sent again is, because its script then answers as the first sendi
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from redis.exceptions import AskError, AuthenticationError, MovedError, RedisError
+from redis.exceptions import AskError, AuthenticationError, MovedError, RedisError, ResponseError
 
-from ..errors import Outcome, StorageClosedError, StorageError, StorageTimeoutError
+from ..errors import Outcome, StorageClosedError, StorageError, StorageTimeoutError, StorageUnavailableError
 from .config import RedisConfig
 from .connection import Argument, Endpoint, Pool, PoolExhausted, Wire, packed, route_of
 from .faults import BACKEND, Advice, advice_of, code_of, translated
@@ -37,6 +39,7 @@ class Client:
         self._pool = Pool(self.route, config.pool_size, config.connection_timeout)
         self._timeout = config.command_timeout
         self._fixed: tuple[Argument, ...] = (len(self.keys.fixed), *self.keys.fixed)
+        self._met = False
         self._running = 0
         self._rest = asyncio.Event()
         self._rest.set()
@@ -48,16 +51,23 @@ class Client:
         script: Script,
         arguments: Sequence[Argument],
         again: Sequence[Argument] | None = None,
+        *,
+        late: bool = False,
     ) -> Any:
         """Runs a script.
 
         Args:
             again: its arguments when it is sent a second time because the first answer was lost; None: it must not be.
+            late: also after `close` has begun, which waits for it: it ends a call that is `in_flight`.
         """
+        if self._closed and not late:
+            raise StorageClosedError("the storage is closed", backend=BACKEND, operation=operation)
         return await self._request(operation, ("EVALSHA", script.sha), arguments, again, script)
 
     async def command(self, operation: str, *arguments: Argument) -> Any:
         """Runs a command that only reads."""
+        if self._closed:
+            raise StorageClosedError("the storage is closed", backend=BACKEND, operation=operation)
         return await self._request(operation, (), arguments, arguments, None)
 
     def failed(self, error: BaseException, operation: str | None, outcome: Outcome = "not_applied") -> StorageError:
@@ -72,12 +82,16 @@ class Client:
         again: Sequence[Argument] | None,
         script: Script | None,
     ) -> Any:
-        if self._closed:
-            raise StorageClosedError("the storage is closed", backend=BACKEND, operation=operation)
+        with self.in_flight():
+            return await self._attempts(operation, head, arguments, again, script)
+
+    @contextlib.contextmanager
+    def in_flight(self) -> Iterator[None]:
+        """What `close` gives time to."""
         self._running += 1
         self._rest.clear()
         try:
-            return await self._attempts(operation, head, arguments, again, script)
+            yield
         finally:
             self._running -= 1
             if self._running == 0:
@@ -99,19 +113,17 @@ class Client:
         outcome: Outcome = "not_applied"
         ask: Endpoint | None = None
         while True:
-            wire: Wire | None = None
             try:
-                wire = await (self._pool.take() if ask is None else self.route.connect_to(ask))
-                if ask is not None:
-                    await wire.ask("ASKING")
+                wire = await self._wire(ask, deadline)
             except PoolExhausted as error:
                 raise StorageTimeoutError(str(error), backend=BACKEND, operation=operation, outcome=outcome) from None
             except (RedisError, OSError) as error:
-                if wire is not None:
-                    await wire.drop()
                 self.route.moved(None)
                 ask = None
-                if isinstance(error, AuthenticationError) or self._closed or clock() + pause >= deadline:
+                # Before the first answer ever, the address is as likely wrong as the server is away: said at once.
+                refused = isinstance(error, ResponseError) and advice_of(error) is Advice.GIVE_UP
+                hopeless = refused or isinstance(error, AuthenticationError) or not self._met
+                if hopeless or self._closed or clock() + pause >= deadline:
                     raise self.failed(error, operation, outcome) from error
                 pause = await self._wait(pause)
                 continue
@@ -135,13 +147,24 @@ class Client:
                     pause = await self._wait(pause)
                     continue
                 advice = advice_of(error)
+                unexpected = script is not None and code_of(error) == "ERR"
+                # A key of the slot that is not here (yet): it is on its way between nodes. Scripts read before they
+                # write, so that nothing was done.
+                moving = unexpected and self.route.spread
+                if moving:
+                    advice = Advice.AGAIN
                 await self._put_away(wire, ask, broken=advice not in (Advice.GIVE_UP, Advice.LOAD))
                 ask = None
                 if advice is Advice.LOAD and script is not None:
                     head = ("EVAL", script.text)
                     command = packed((*head, *keys, *(arguments if outcome == "not_applied" else again or arguments)))
                 elif advice is Advice.GIVE_UP or clock() + pause >= deadline:
-                    raise self.failed(error, operation, outcome) from error
+                    # Scripts find most that can go wrong before they write. What they did not expect may come later.
+                    failed = self.failed(error, operation, "unknown" if unexpected and not moving else outcome)
+                    if moving:
+                        text = f"the slot is moving between nodes: {failed}"
+                        failed = StorageUnavailableError(text, backend=BACKEND, operation=operation, outcome=outcome)
+                    raise failed from error
                 elif isinstance(error, MovedError):  # before AskError, of which the driver derives it
                     self.route.moved((error.host or (wire.endpoint or ("", 0))[0], int(error.port)))
                     await self._pool.forget()
@@ -158,7 +181,21 @@ class Client:
                 await self._put_away(wire, ask, broken=True)
                 raise
             await self._put_away(wire, ask, broken=False)
+            self._met = True
             return answer
+
+    async def _wire(self, ask: Endpoint | None, deadline: float) -> Wire:
+        """A connection to send by, before the deadline: what is sent after it is run for nobody."""
+        if ask is None:
+            return await self._pool.take(deadline)
+        async with asyncio.timeout_at(deadline):
+            wire = await self.route.connect_to(ask)
+            try:
+                await wire.ask("ASKING")
+            except BaseException:
+                await wire.drop()
+                raise
+            return wire
 
     async def _put_away(self, wire: Wire, ask: Endpoint | None, *, broken: bool) -> None:
         if ask is not None:

@@ -153,6 +153,12 @@ class RedisConfig(CommonConfig):
                 raise self._error("db must be 0 on a cluster")
 
     @classmethod
+    def from_environment(cls) -> RedisConfig:
+        """By the URL in `REDIS_URL`, which may have options, or of defaults."""
+        url = os.environ.get("REDIS_URL")
+        return cls.from_url(url) if url else cls()
+
+    @classmethod
     def _from_address(cls, parts: SplitResult) -> dict[str, Any]:
         address_of(parts)
         # Not `geturl()`, which drops the slashes in front of a path without a host.

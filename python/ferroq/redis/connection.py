@@ -12,6 +12,7 @@ import contextlib
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import hiredis
@@ -19,13 +20,18 @@ from redis.asyncio.connection import AbstractConnection, Connection, SSLConnecti
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.crc import key_slot
+from redis.exceptions import AuthenticationError, RedisError
 from redis.exceptions import ConnectionError as DriverConnectionError
-from redis.exceptions import RedisError
 
+from ..errors import ConfigurationError
 from .config import Address, RedisConfig
+from .faults import BACKEND
 
 Argument: TypeAlias = bytes | str | int
 Endpoint: TypeAlias = tuple[str, int]
+
+LONGEST_IDLE = 60.0
+"""Seconds after which a connection is not trusted to be there still."""
 
 
 def packed(arguments: Sequence[Argument]) -> bytes:
@@ -89,17 +95,19 @@ class Route(ABC):
             "db": database or 0,
         }
         self._secure = config.tls or address.scheme == "rediss"
+        self.spread = address.scheme == "redis+cluster"
 
     @property
     def secrets(self) -> tuple[str, ...]:
         """What no error text may show."""
         found = (self._login["password"], self._config.sentinel_password)
-        return tuple(str(secret) for secret in found if secret)
+        return tuple(str(secret) for secret in found if secret and len(str(secret)) > 3)
 
     def _options(self) -> dict[str, Any]:
         return {
             "socket_timeout": None,  # a request has one deadline of ours, over all that it does
             "socket_connect_timeout": self._config.connection_timeout,
+            "socket_keepalive": True,
             "retry": Retry(NoBackoff(), 0),
             "protocol": 2,
             "driver_info": None,
@@ -110,6 +118,9 @@ class Route(ABC):
         if not self._secure:
             return Wire(Connection(**options), endpoint)
         config = self._config
+        for path in (config.tls_ca_file, config.tls_cert_file, config.tls_key_file):
+            if path is not None and not Path(path).is_file():
+                raise ConfigurationError(f"there is no file {path}", backend=BACKEND)
         return Wire(
             SSLConnection(
                 **options,
@@ -134,10 +145,10 @@ class Route(ABC):
         await self._establish(wire)
         return wire
 
-    @staticmethod
-    async def _establish(wire: Wire) -> None:
+    async def _establish(self, wire: Wire) -> None:
         try:
-            await wire.connect()
+            async with asyncio.timeout(self._config.connection_timeout):
+                await wire.connect()
         except BaseException:
             await wire.drop()
             raise
@@ -176,20 +187,34 @@ class _Found(Route):
         return self._tcp(self._at, self._login)
 
     async def _ask_around(self) -> Endpoint:
+        """The first answer counts: all are asked at once, since one that is switched off answers nothing."""
+        asking = {asyncio.ensure_future(self._ask(host)) for host in self._address.hosts}
         last: BaseException | None = None
-        for host in self._address.hosts:
-            wire = self._informant(host)
-            try:
-                async with asyncio.timeout(self._config.connection_timeout):
-                    await self._establish(wire)
-                    found = await self._question(wire, host)
-                if found is not None:
-                    return found
-            except (RedisError, OSError) as error:
-                last = error
-            finally:
-                await wire.drop()
+        try:
+            while asking:
+                done, asking = await asyncio.wait(asking, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    error = task.exception()
+                    if error is None and (found := task.result()) is not None:
+                        return found
+                    if not isinstance(last, AuthenticationError):
+                        last = error or last
+        finally:
+            for task in asking:
+                task.cancel()
+            await asyncio.gather(*asking, return_exceptions=True)
+        if isinstance(last, AuthenticationError):
+            raise last
         raise DriverConnectionError(f"none of the {len(self._address.hosts)} hosts knows the server") from last
+
+    async def _ask(self, host: Endpoint) -> Endpoint | None:
+        wire = self._informant(host)
+        try:
+            await self._establish(wire)
+            async with asyncio.timeout(self._config.connection_timeout):
+                return await self._question(wire, host)
+        finally:
+            await wire.drop()
 
     @abstractmethod
     def _informant(self, host: Endpoint) -> Wire: ...
@@ -244,46 +269,54 @@ class Pool:
         self._route = route
         self._timeout = timeout
         self._slots = asyncio.Semaphore(size)
-        self._idle: deque[Wire] = deque()
+        self._idle: deque[tuple[Wire, float]] = deque()
         self._used: set[Wire] = set()
         self.size = size
 
-    async def take(self) -> Wire:
+    async def take(self, deadline: float) -> Wire:
         """A connection for one request; it goes back by `give` or `discard`.
+
+        Args:
+            deadline: the time of the event loop at which nobody wants it any more.
 
         Raises:
             PoolExhausted: none came free in time.
             RedisError, OSError, TimeoutError: none could be made.
         """
+        clock = asyncio.get_running_loop().time
         if self._slots.locked():
+            begun = clock()
             try:
-                async with asyncio.timeout(self._timeout):
+                async with asyncio.timeout_at(min(begun + self._timeout, deadline)):
                     await self._slots.acquire()
             except TimeoutError:
-                raise PoolExhausted(f"none of {self.size} connections came free in {self._timeout} s") from None
+                text = f"none of {self.size} connections came free in {clock() - begun:.3g} s"
+                raise PoolExhausted(text) from None
         else:
             await self._slots.acquire()
         try:
-            wire = await self._idle_or_new()
+            wire = await self._idle_or_new(deadline)
         except BaseException:
             self._slots.release()
             raise
         self._used.add(wire)
         return wire
 
-    async def _idle_or_new(self) -> Wire:
+    async def _idle_or_new(self, deadline: float) -> Wire:
+        now = asyncio.get_running_loop().time()
         while self._idle:
-            wire = self._idle.pop()
-            if await wire.usable():
+            wire, since = self._idle.pop()
+            # One that lay long may have been dropped on the way, by a router that tells nobody.
+            if now - since < LONGEST_IDLE and await wire.usable():
                 return wire
             await wire.drop()
-        async with asyncio.timeout(self._timeout):
+        async with asyncio.timeout_at(deadline):
             return await self._route.connect()
 
     def give(self, wire: Wire) -> None:
         """Back, in good order."""
         self._used.discard(wire)
-        self._idle.append(wire)
+        self._idle.append((wire, asyncio.get_running_loop().time()))
         self._slots.release()
 
     async def discard(self, wire: Wire) -> None:
@@ -294,14 +327,15 @@ class Pool:
 
     async def forget(self) -> None:
         """Drops what lies idle: the server has moved."""
-        await self._drop(self._idle)
+        idle, self._idle = self._idle, deque()
+        await self._drop(wire for wire, _ in idle)
 
     async def close(self) -> None:
         """Drops everything, also what is in use."""
-        await self._drop(self._idle)
-        await self._drop(list(self._used))
+        await self.forget()
+        await self._drop(self._used)
 
-    async def _drop(self, wires: Iterable[Wire]) -> None:
+    @staticmethod
+    async def _drop(wires: Iterable[Wire]) -> None:
         for wire in list(wires):
             await wire.drop()
-        self._idle.clear()

@@ -50,7 +50,7 @@ _UNAVAILABLE: Final = frozenset(
 _FORBIDDEN: Final = frozenset({"NOAUTH", "WRONGPASS", "NOPERM", "DENIED"})
 
 
-def code_of(error: BaseException) -> str:
+def code_of(error: BaseException | None) -> str:
     """The code that the server's error began with, or an empty text."""
     code = getattr(error, "status_code", None)
     if code:
@@ -90,6 +90,6 @@ def translated(error: BaseException, operation: str | None, outcome: Outcome, se
         text = f"a key of this store's prefix is of another type, so it is not this package's: {text}"
     elif code and not text.startswith(code):
         text = f"{code} {text}"
-    for secret in secrets:
+    for secret in secrets:  # the route names none so short that it would be found in any text
         text = text.replace(secret, "***")
     return kind(text, backend=BACKEND, operation=operation, outcome=outcome)

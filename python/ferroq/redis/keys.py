@@ -6,15 +6,17 @@ operation is one script on a cluster too, and prefixes such as `app` and `app:x`
 ===================  ======  ==================================================================================
 key                  type    holds
 ===================  ======  ==================================================================================
-``meta``             hash    ``seq`` and ``token`` last given out, ``c0``..``c6`` jobs by kind, ``clock`` (tests only)
+``meta``             hash    ``seq`` and ``token`` last given out, ``c0``..``c6`` jobs by kind, ``big`` the largest body
+                             ever, ``clock`` (tests only)
 ``job``              hash    sequence -> what changes: the record of lua/lib/record.lua
 ``body``             hash    id -> six bytes of sequence, and what never changes: created_at, method, arguments
 ``q:<queue>``        zset    ready jobs of a queue: score -priority, member due time (7 bytes) and sequence (6)
 ``queues``           zset    the queues whose ready set is not empty
-``timers``           zset    ``j<sequence>`` at its due time or its lock's expiry, ``x<id>`` at its explicit lock's
+``timers``           zset    a sequence at its job's due time or its lock's expiry
 ``locks``            hash    id -> explicit lock: expiry, sequence of the job if stored, worker
-``k<kind>:<chunk>``  string  bitmap: which of 1,024 sequences are jobs of that kind
-``d<kind>``          zset    the chunks of a kind that are not empty
+``ends``             zset    the same ids at their lock's expiry
+``k:<chunk>``        string  a digit for each of 256 sequences: the kind of its job, a zero byte where there is none
+``d<kind>``          zset    the chunks with at least one job of the kind
 ``f<kind>``          zset    finished jobs of a final kind by the time they became it
 ``r:<client>:<n>``   string  the last answer that a re-send would need; expires by itself
 ===================  ======  ==================================================================================
@@ -23,8 +25,9 @@ and one shard channel, ``wake``: the name of a queue is published when a job ent
 
 Why this and not the obvious one (benches/redis/layouts.txt has the numbers of three layouts): a hash a job costs 1.3
 to 1.5 times the server's time and twice its memory; a sorted set a kind for the order of `list` costs an eighth more
-time and 80 to 110 bytes a job, where a bitmap over the sequence, which is that order, costs a bit. The sequence names
-a job inside the indexes, six bytes instead of an id of 36. What never changes is apart from what does, so that
+time and 80 to 110 bytes a job, where a digit in the order of the sequence, which is that order, costs a byte. (A bitmap
+a kind costs a bit, and twice the commands: a change of kind is one digit and two bits.) The sequence names a job inside
+the indexes, six bytes instead of an id of 36. What never changes is apart from what does, so that
 settling a job neither reads nor copies its arguments, and it hangs on the id, so that finding a job by its id and
 keeping its body is one entry.
 
@@ -43,7 +46,7 @@ import re
 
 PREFIX_PATTERN = r"[A-Za-z0-9_.:-]{1,64}"
 
-FIXED = ("meta", "job", "body", "timers", "locks", "queues")
+FIXED = ("meta", "job", "body", "timers", "locks", "queues", "ends")
 """The keys that every script is given, in the order in which lua/lib/base.lua takes them."""
 
 

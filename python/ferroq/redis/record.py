@@ -10,11 +10,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .._rows import Row, Stored
 
-_FIXED = Struct(">BBIIIQQQBIQiIIBBBI")
+_FIXED = Struct(">BBIIIQQBQBIQIIiIBB")
+_FRONT = Struct(">BBIIIQQBQBIQII")
+_BACK = Struct(">iIBB")
+_FRESH = Struct(">IIiIBB")
 _SPEC = Struct(">IIB")
 _BODY = Struct(">QB")
 _FORMAT = 1
 PROCESSING = 1
+_LARGEST = 2**32 - 1
 
 NOT_TEXT = "\x00"
 """Stands for arguments that are not even UTF-8: no JSON, so that reading them says so [E3]."""
@@ -24,36 +28,44 @@ class BrokenRecord(Exception):
     """Bytes that are no record."""
 
 
-def record_of(row: Row, *, attempt: int = 0, version: int = 1, token: int = 0) -> bytes:
-    """What the scripts keep of a job, and what `update` sends of one."""
-    id_, method, arguments, _, queue, priority, max_retries, job_type, timeout, metadata, kind, state = row[:12]
-    due, worker, retry = row[12:15]
-    name, queue_name, worker_name = id_.encode(), queue.encode(), worker.encode() if worker is not None else b""
-    type_name = job_type.encode() if job_type is not None else b""
-    spec = _SPEC.pack(max_retries, timeout or 0, len(type_name)) + type_name
-    if metadata is not None:
-        spec += metadata.encode()
-    fixed = _FIXED.pack(
+def fresh_of(row: Row) -> bytes:
+    """What `enqueue` sends of an enqueued job: its record but for the first 52 bytes, which the script knows."""
+    name, queue, head, names = _names(row, b"")
+    return _FRESH.pack(0, _bytes(row[1]) + _bytes(row[2]), row[5], head, name, queue) + names
+
+
+def record_of(row: Row, *, attempt: int = 0, version: int = 1, token: int = 0) -> tuple[bytes, bytes]:
+    """What the scripts keep of a job, and what `update` sends of one: its first 60 bytes, and the rest."""
+    worker = row[13].encode() if row[13] is not None else b""
+    front = _FRONT.pack(
         _FORMAT,
-        kind,
-        version,
+        row[10],
+        min(version, _LARGEST),  # no stored one is larger
         attempt,
         0,
         token,
         0,
+        len(worker),
         0,
         0,
         0,
-        due or 0,
-        priority,
-        retry,
-        len(method) + len(arguments),
-        len(name),
-        len(queue_name),
-        len(worker_name),
-        len(spec),
+        row[12] or 0,
+        row[14],
+        _bytes(row[1]) + _bytes(row[2]),
     )
-    return b"".join((fixed, name, queue_name, spec, worker_name, state.encode()))
+    name, queue, head, names = _names(row, worker)
+    return front, _BACK.pack(row[5], head, name, queue) + names
+
+
+def _names(row: Row, worker: bytes) -> tuple[int, int, int, bytes]:
+    """Lengths of id and queue, where the worker begins, and all that has no fixed size."""
+    name, queue = row[0].encode(), row[4].encode()
+    kind = row[7].encode() if row[7] is not None else b""
+    spec = _SPEC.pack(row[6], row[8] or 0, len(kind)) + kind
+    if row[9] is not None:
+        spec += row[9].encode()
+    head = _FIXED.size + len(name) + len(queue) + len(spec)
+    return len(name), len(queue), head, b"".join((name, queue, spec, worker, row[11].encode()))
 
 
 def body_of(row: Row) -> bytes:
@@ -72,20 +84,20 @@ def stored(record: bytes, body: bytes, *, claimed: bool) -> Stored:
         BrokenRecord: the bytes cannot be told apart.
     """
     try:
-        (format_, kind, version, attempt, crashes, token, expires, _tt, _tk, _tv, _due, priority, retry, _size) = (
-            fixed := _FIXED.unpack_from(record)
-        )[:14]
-        name_size, queue_size, worker_size, spec_size = fixed[14:]
+        fixed = _FIXED.unpack_from(record)
+        format_, kind, version, attempt, crashes, token, expires, worker_size = fixed[:8]
+        retry, _size, priority, head, name_size, queue_size = fixed[12:]
         if format_ != _FORMAT:
             raise BrokenRecord(f"format {format_}")
-        at = _FIXED.size
-        name = record[at : (at := at + name_size)].decode()
-        queue = record[at : (at := at + queue_size)].decode()
-        spec = record[at : (at := at + spec_size)]
-        state = record[at + worker_size :].decode()
-        max_retries, timeout, type_size = _SPEC.unpack_from(spec)
-        job_type = spec[_SPEC.size : _SPEC.size + type_size].decode() if type_size else None
-        metadata = spec[_SPEC.size + type_size :].decode() or None
+        middle = _FIXED.size + name_size
+        name = record[_FIXED.size : middle].decode()
+        at = middle + queue_size
+        queue = record[middle:at].decode()
+        state = record[head + worker_size :].decode()
+        max_retries, timeout, type_size = _SPEC.unpack_from(record, at)
+        at += _SPEC.size
+        job_type = record[at : at + type_size].decode() if type_size else None
+        metadata = record[at + type_size : head].decode() or None
         sequence = int.from_bytes(body[:6], "big")
         created, method_size = _BODY.unpack_from(body, 6)
         at = 6 + _BODY.size
@@ -123,7 +135,7 @@ def name_of(sequence: bytes, record: bytes, body: bytes) -> str:
     """How to call a record that cannot be decoded: by its id where the body vouches for it, else by its sequence."""
     if body[:6] == sequence and len(record) > 70:
         try:
-            return record[70 : 70 + record[63]].decode()
+            return record[70 : 70 + record[68]].decode()
         except UnicodeDecodeError:
             pass
     return f"#{int.from_bytes(sequence, 'big')}"
@@ -131,7 +143,16 @@ def name_of(sequence: bytes, record: bytes, body: bytes) -> str:
 
 def size_of(row: Row) -> int:
     """About how many bytes a job takes in a request."""
-    return len(row[2]) + len(row[11]) + len(row[9] or "") + 128
+    return _bytes(row[2]) + _bytes(row[11]) + _bytes(row[9] or "") + 128
+
+
+def _bytes(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode())
+
+
+def place_of(sequence: int) -> bytes:
+    """Six bytes; those of no job for one that this store cannot have given."""
+    return sequence.to_bytes(6, "big") if sequence < 2**48 else bytes(6)
 
 
 def chunks(rows: Iterable[Row], most: int, most_bytes: int, *, distinct: bool) -> Iterable[list[int]]:

@@ -26,7 +26,7 @@ class Script:
 def _load(name: str) -> Script:
     head, include, *lines = (_FOLDER / f"{name}.lua").read_text(encoding="utf-8").split("\n")
     mark = "-- include: "
-    if not head.startswith("#!lua") or not include.startswith(mark):
+    if not head.startswith("#!lua") or not include.startswith(mark.rstrip()):
         raise ImportError(f"{name}.lua must begin with #!lua and a line '{mark}…'")
     parts = [(_FOLDER / "lib" / f"{part}.lua").read_text(encoding="utf-8") for part in include[len(mark) :].split()]
     # Comments and indentation stay here: a server that has not seen the script is sent it whole.
@@ -35,7 +35,9 @@ def _load(name: str) -> Script:
     return Script(name, text, hashlib.sha1(text, usedforsecurity=False).hexdigest().encode())
 
 
+RIGHTS: Final = _load("rights")
 ENQUEUE: Final = _load("enqueue")
+EXISTS: Final = _load("exists")
 GET: Final = _load("get")
 UPDATE: Final = _load("update")
 DELETE: Final = _load("delete")
@@ -52,7 +54,9 @@ SPOIL: Final = _load("spoil")
 VERIFY: Final = _load("verify")
 
 ALL: Final = (
+    RIGHTS,
     ENQUEUE,
+    EXISTS,
     GET,
     UPDATE,
     DELETE,

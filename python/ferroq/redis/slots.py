@@ -31,4 +31,5 @@ class Slots:
         return f"{self._name}:{self._made}"
 
     def give(self, slot: str) -> None:
+        """Back, once its request is answered; else not: that request may still be run, and would write there."""
         self._free.append(slot)

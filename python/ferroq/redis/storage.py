@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import builtins
 import contextlib
+import os
 import time
 import warnings
 from collections.abc import Iterable, Sequence
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from .. import _native
 from .._native import Job
 from ..errors import (
+    AuthenticationError,
     ConfigurationError,
     CorruptJobError,
     ForkedStorageError,
@@ -32,7 +34,7 @@ from .claims import Claims
 from .client import Client
 from .config import RedisConfig
 from .faults import BACKEND, code_of
-from .record import BrokenRecord, body_of, name_of, record_of, stored
+from .record import BrokenRecord, body_of, fresh_of, name_of, record_of, stored
 from .server import complaints, facts
 from .waiter import Waiters
 
@@ -46,6 +48,7 @@ _LOCK_RANGE: Final = (0.001, 31_536_000.0)
 _ANY_RANGE: Final = (0.0, 8_993_721_600.0)
 _PURGE_PAUSE: Final = 1.0
 _UNOPENED: Final = -1
+_STORED: Final = ord("1")
 
 
 class RedisStorage(Storage):
@@ -60,12 +63,12 @@ class RedisStorage(Storage):
     __slots__ = ("_claims", "_client", "_closed", "_config", "_epoch", "_loop", "_made", "_opening", "_waiters")
 
     # By store, over all storages of this process: finished jobs are purged at most once a second [C1].
-    _next_purge: ClassVar[dict[tuple[str, str], float]] = {}
+    _next_purge: ClassVar[dict[tuple[str, int | None, str], float]] = {}
 
     def __init__(self, config: RedisConfig | None = None) -> None:
         if config is not None and not isinstance(config, RedisConfig):
             raise TypeError(f"config must be a RedisConfig, not {type(config).__name__}")
-        self._config = config if config is not None else RedisConfig()
+        self._config = config if config is not None else RedisConfig.from_environment()
         self._made = _native.fork_epoch()
         self._epoch = _UNOPENED
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -109,31 +112,45 @@ class RedisStorage(Storage):
         await self._ready("open")
 
     async def _open(self, operation: str) -> Client:
-        # Marked at once: a second loop that comes in while this one connects is refused like any later one.
         if self._epoch == _UNOPENED:
-            self._epoch = _native.fork_epoch()
-            self._loop = asyncio.get_running_loop()
             self._opening = asyncio.Lock()
         assert self._opening is not None
+        # Marked at once: a second loop that comes in while this one connects is refused like any later one.
+        self._epoch = _native.fork_epoch()
+        self._loop = asyncio.get_running_loop()
         async with self._opening:
-            if self._client is not None:
-                return self._client
+            client = self._client
+            if client is not None:
+                return client
             client = Client(self._config)
             try:
                 await self._look_at(client, operation)
             except BaseException:
                 await client.close()
+                self._epoch = _UNOPENED  # it belongs to no loop yet
                 raise
+            self._epoch = _native.fork_epoch()
+            other = self._at_hand()
+            if other is not None:  # another opened it after one that failed
+                await client.close()
+                return other
             if self._closed:
                 await client.close()
                 raise StorageClosedError("the storage is closed", backend=BACKEND, operation=operation)
             self._claims = Claims(client, self._config)
-            self._waiters = Waiters(client, self._config.connection_timeout)
+            self._waiters = Waiters(client, self._config)
             self._client = client
             return client
 
+    def _at_hand(self) -> Client | None:
+        return self._client
+
     async def _look_at(self, client: Client, operation: str) -> None:
-        """Warns of settings that lose jobs; refuses them with `strict`."""
+        """Refuses a user without the rights; warns of settings that lose jobs, and refuses them with `strict`."""
+        missing = await client.script(operation, scripts.RIGHTS, (client.keys.channel,), (client.keys.channel,))
+        if missing:
+            text = f"the user may not run {', '.join(name.decode().lower() for name in missing)} on {client.keys.base}*"
+            raise AuthenticationError(text, backend=BACKEND, operation=operation)
         try:
             info = facts(await client.command(operation, "INFO"))
         except StorageError as error:
@@ -155,9 +172,19 @@ class RedisStorage(Storage):
     async def close(self) -> None:
         if self._closed:
             return
-        self._closed = True
         if self._epoch not in (_UNOPENED, _native.fork_epoch()):
+            self._closed = True
             return  # inherited: the connections are the parent's
+        loop = self._loop
+        if self._epoch != _UNOPENED and loop is not None and loop is not asyncio.get_running_loop():
+            if not loop.is_closed():
+                message = "the storage belongs to another event loop: close it there"
+                raise LoopMismatchError(message, backend=BACKEND, operation="close")
+            # Its loop has ended, and with it all that could be waited for.
+            self._closed = True
+            self._client = self._claims = self._waiters = None
+            return
+        self._closed = True
         client, waiters = self._client, self._waiters
         self._client = None
         if waiters is not None:
@@ -180,17 +207,19 @@ class RedisStorage(Storage):
         return _native.snapshot(jobs, self._config.max_payload_bytes, BACKEND, operation)
 
     async def enqueue(self, job: Job, *, if_exists: IfExists = "error") -> bool:
-        client = await self._ready("enqueue")
+        self._enter("enqueue")
         _only_job(job)
         skip = _skip(if_exists, "enqueue")
-        stored_, _count = await self._store(client, "enqueue", [job], self._snapshot([job], "enqueue"), skip)
+        rows = self._snapshot([job], "enqueue")
+        stored_, _count = await self._store(await self._ready("enqueue"), "enqueue", [job], rows, skip)
         return stored_[0]
 
     async def enqueue_many(self, jobs: Iterable[Job], *, if_exists: IfExists = "error") -> builtins.list[bool]:
-        client = await self._ready("enqueue_many")
+        self._enter("enqueue_many")
         skip = _skip(if_exists, "enqueue_many")
         objects = _only_jobs(jobs)
         rows = self._snapshot(objects, "enqueue_many")
+        client = await self._ready("enqueue_many")
         done, _count = await self._store(client, "enqueue_many", objects, rows, skip)
         return done
 
@@ -208,30 +237,31 @@ class RedisStorage(Storage):
             fresh = [at for at in run if not (rows[at][0] in seen or seen.add(rows[at][0]))]  # type: ignore[func-returns-value]
             first = set(fresh)
             twice = {rows[at][0] for at in run if at not in first}
-            mode = "skip" if skip else "check" if twice else "error"
-            arguments: builtins.list[Any] = [mode, lock, unkept]
-            for at in fresh:
-                arguments += (record_of(rows[at], attempt=int(rows[at][10] == 1)), body_of(rows[at]))
+            names = [rows[at][0] for at in fresh]
+            if twice and not skip:
+                taken = twice.union(await self._stored_of(client, operation, names))
+                raise _exists([name for name in names if name in taken], operation, count)
             try:
-                answer = await client.script(operation, scripts.ENQUEUE, arguments, arguments if skip else None)
+                answer = await self._store_run(client, operation, [rows[at] for at in fresh], lock, unkept, skip)
             except StorageError as error:
                 error.stored = count
+                if code_of(error.__cause__) == "OOM":
+                    # A full server refuses the script before it looks: ids that exist have another answer [Q1].
+                    there = await self._stored_of(client, operation, names)
+                    if there and not skip:
+                        raise _exists(there, operation, count) from error
+                    if len(there) == len(names):
+                        continue
                 raise
             if answer[0] != b"ok":
-                named = [rows[fresh[at - 1]][0] for at in answer[1:]]
-                kind: type[JobAlreadyExistsError | JobLockedError] = JobLockedError
-                what = "is under another worker's explicit lock"
+                named = [names[at - 1] for at in answer[1:]]
                 if answer[0] == b"exists":
-                    taken = twice.union(named)
-                    named = list(dict.fromkeys(rows[at][0] for at in run if rows[at][0] in taken))
-                    kind, what = JobAlreadyExistsError, "exists already"
-                text = f"job {named[0]} {what}" if len(named) == 1 else f"{len(named)} jobs: {named[0]} {what}, …"
-                raise kind(text, job_ids=named, backend=BACKEND, operation=operation, stored=count)
-            _ok, _now, first, token, expires, *skipped = answer
-            sequence, token, expires = int(first), int(token), int(expires)
-            passed = {fresh[at - 1] for at in skipped}
-            for at in fresh:
-                if at in passed:
+                    raise _exists(named, operation, count)
+                text = _about(named, "is under another worker's explicit lock")
+                raise JobLockedError(text, job_ids=named, backend=BACKEND, operation=operation, stored=count)
+            sequence, token, expires, flags = int(answer[1]), int(answer[2]), int(answer[3]), answer[4]
+            for at, flag in zip(fresh, flags, strict=True):
+                if flag != _STORED:
                     continue
                 row = rows[at]
                 lock_ = None
@@ -247,30 +277,60 @@ class RedisStorage(Storage):
             await self._purge_some(client)
         return done, count
 
+    @staticmethod
+    async def _stored_of(client: Client, operation: str, names: Sequence[str]) -> builtins.list[str]:
+        return [names[at - 1] for at in await client.script(operation, scripts.EXISTS, names, names)]
+
+    @staticmethod
+    async def _store_run(
+        client: Client, operation: str, rows: Sequence[Row], lock: int, unkept: str, skip: bool
+    ) -> Sequence[Any]:
+        """One script's worth. Only where jobs that exist are no error is it sent again, and then it is remembered."""
+        places = {(row[4], -row[5]) for row in rows}
+        queue, score = places.pop() if len(places) == 1 else ("", "")
+        slot = client.slots.take() if skip else ""
+        arguments: builtins.list[Any] = ["skip" if skip else "error", lock, unkept]
+        arguments += ("".join([str(row[10]) for row in rows]), queue, score)
+        arguments += (slot, os.urandom(8) if skip else b"", client.slots.keep)
+        for row in rows:
+            arguments.append(b"".join(record_of(row, attempt=int(row[10] == 1))) if row[10] else fresh_of(row))
+            arguments.append(body_of(row))
+        answer: Sequence[Any] = await client.script(operation, scripts.ENQUEUE, arguments, arguments if skip else None)
+        if slot:
+            client.slots.give(slot)
+        return answer
+
     async def get(self, job_id: str) -> Job | None:
-        client = await self._ready("get")
+        self._enter("get")
         name = _native.check_name("job_id", job_id, BACKEND, "get")
+        client = await self._ready("get")
         answer = await client.script("get", scripts.GET, (name,), (name,))
         if answer is None:
             return None
         [job] = _restored([(answer[0], answer[1])], "get", claimed=False, names=[name])
         if isinstance(job, Exception):
             raise job
+        if job.id != name:
+            text = f"the body of job {name} names the sequence of another"
+            raise CorruptJobError(text, job_ids=(name,), backend=BACKEND, operation="get")
         return job
 
     async def update(self, job: Job) -> None:
-        client = await self._ready("update")
+        self._enter("update")
         _only_job(job)
-        [error] = await batches.update(client, self._config, "update", [job], self._snapshot([job], "update"))
+        rows = self._snapshot([job], "update")
+        client = await self._ready("update")
+        [error] = await batches.update(client, self._config, "update", [job], rows)
         await self._purge_some(client)
         if error is not None:
             raise error
 
     async def update_many(self, jobs: Iterable[Job]) -> builtins.list[StorageError | None]:
-        client = await self._ready("update_many")
+        self._enter("update_many")
         objects = _only_jobs(jobs)
         verdicts: builtins.list[StorageError | None] = [None] * len(objects)
         good, rows = self._sound(objects, verdicts)
+        client = await self._ready("update_many")
         found = await batches.update(client, self._config, "update_many", [objects[at] for at in good], rows)
         for at, verdict in zip(good, found, strict=True):
             verdicts[at] = verdict
@@ -296,8 +356,9 @@ class RedisStorage(Storage):
         return good, rows
 
     async def delete(self, job_id: str) -> bool:
-        client = await self._ready("delete")
+        self._enter("delete")
         name = _native.check_name("job_id", job_id, BACKEND, "delete")
+        client = await self._ready("delete")
         return bool(await client.script("delete", scripts.DELETE, (name,)))
 
     # ------------------------------------------------------------------ reading many
@@ -311,8 +372,9 @@ class RedisStorage(Storage):
         queue: str | None = None,
         after: Job | int | None = None,
     ) -> builtins.list[Job]:
-        client = await self._ready("list")
+        self._enter("list")
         kind, most, skip, name, below = _native.check_list(state_filter, limit, offset, queue, after, BACKEND, "list")
+        client = await self._ready("list")
         kinds = "0123456" if kind is None else str(kind)
         below = min(below, 2**48) if below is not None else 0
         jobs: builtins.list[Job] = []
@@ -334,8 +396,9 @@ class RedisStorage(Storage):
 
     async def get_available_jobs(self, limit: int | None = None) -> builtins.list[Job]:
         operation = "get_available_jobs"
-        client = await self._ready(operation)
+        self._enter(operation)
         most = _native.check_limit("limit", limit, 2**31 - 1, BACKEND, operation)
+        client = await self._ready(operation)
         jobs: builtins.list[Job] = []
         wave = max(100, min(most or 0, PAGE))
         score: Any = ""
@@ -356,10 +419,11 @@ class RedisStorage(Storage):
         self, worker_id: str, queues: Sequence[str] | None = None, *, lock_timeout: float | None = None
     ) -> Job | None:
         operation = "fetch_and_lock_job"
-        await self._ready(operation)
-        assert self._claims is not None
+        self._enter(operation)
         worker = _native.check_name("worker_id", worker_id, BACKEND, operation)
         _limit, names, timeout = _native.check_claim(None, queues, lock_timeout, BACKEND, operation)
+        await self._ready(operation)
+        assert self._claims is not None
         jobs = await self._claims.claim(operation, worker, 1, names, timeout)
         return jobs[0] if jobs else None
 
@@ -372,67 +436,79 @@ class RedisStorage(Storage):
         lock_timeout: float | None = None,
     ) -> builtins.list[Job]:
         operation = "fetch_available_jobs_atomic"
-        await self._ready(operation)
-        assert self._claims is not None
+        self._enter(operation)
         worker = _native.check_name("worker_id", worker_id, BACKEND, operation)
         most, names, timeout = _native.check_claim(limit, queues, lock_timeout, BACKEND, operation)
+        await self._ready(operation)
+        assert self._claims is not None
         most = 10 if most is None else most
         return await self._claims.claim(operation, worker, most, names, timeout) if most else []
 
     async def extend_job_locks(self, jobs: Iterable[Job], lock_timeout: float | None = None) -> builtins.list[bool]:
-        client = await self._ready("extend_job_locks")
+        self._enter("extend_job_locks")
         _limit, _queues, timeout = _native.check_claim(None, None, lock_timeout, BACKEND, "extend_job_locks")
         length = timeout if timeout is not None else batches.microseconds(self._config.lock_timeout)
-        return await batches.extend(client, _only_jobs(jobs), length)
+        objects = _only_jobs(jobs)
+        return await batches.extend(await self._ready("extend_job_locks"), objects, length)
 
     async def release_jobs(self, jobs: Iterable[Job], *, delay: Seconds | None = None) -> builtins.list[bool]:
-        client = await self._ready("release_jobs")
+        self._enter("release_jobs")
         microseconds = 0
         if delay is not None:
             microseconds = _native.check_seconds("delay", delay, (0.0, _LOCK_RANGE[1]), True, BACKEND, "release_jobs")
-        return await batches.release(client, _only_jobs(jobs), microseconds)
+        objects = _only_jobs(jobs)
+        return await batches.release(await self._ready("release_jobs"), objects, microseconds)
 
     # ------------------------------------------------------------------ explicit locks
 
     async def try_acquire_job_lock(self, job_id: str, worker_id: str, timeout_seconds: float) -> bool:
         operation = "try_acquire_job_lock"
-        client = await self._ready(operation)
+        self._enter(operation)
         name = _native.check_name("job_id", job_id, BACKEND, operation)
         worker = _native.check_name("worker_id", worker_id, BACKEND, operation)
         length = _native.check_seconds("timeout_seconds", timeout_seconds, _LOCK_RANGE, False, BACKEND, operation)
+        client = await self._ready(operation)
         return bool(await client.script(operation, scripts.ACQUIRE, (name, worker, length)))
 
     async def release_job_lock(self, job_id: str, worker_id: str) -> bool:
         operation = "release_job_lock"
-        client = await self._ready(operation)
+        self._enter(operation)
         name = _native.check_name("job_id", job_id, BACKEND, operation)
         worker = _native.check_name("worker_id", worker_id, BACKEND, operation)
+        client = await self._ready(operation)
         return bool(await client.script(operation, scripts.UNLOCK, (name, worker)))
 
     # ------------------------------------------------------------------ waiting, housekeeping
 
     async def wait_for_jobs(self, queues: Sequence[str] | None = None, timeout: float | None = None) -> bool:
         operation = "wait_for_jobs"
-        await self._ready(operation)
-        assert self._waiters is not None
+        self._enter(operation)
         _limit, names, _timeout = _native.check_claim(None, queues, None, BACKEND, operation)
         seconds = None
         if timeout is not None:
             seconds = _native.check_seconds("timeout", timeout, _ANY_RANGE, False, BACKEND, operation) / 1e6
+        await self._ready(operation)
+        assert self._waiters is not None
         return await self._waiters.wait(frozenset(names) if names is not None else None, seconds)
 
     async def purge(
         self, kinds: StateFilter | Iterable[StateFilter], older_than: Seconds, limit: int | None = 1000
     ) -> int:
-        client = await self._ready("purge")
+        self._enter("purge")
         numbers, age, most = _native.check_purge(kinds, older_than, limit, BACKEND, "purge")
+        client = await self._ready("purge")
         deleted = 0
         while most is None or deleted < most:
             step = PAGE if most is None else min(PAGE, most - deleted)
             arguments: builtins.list[Any] = [step]
             for number in numbers:
                 arguments += (number, age)
-            count, more = await client.script("purge", scripts.PURGE, arguments)
+            try:
+                count, more = await client.script("purge", scripts.PURGE, arguments)
+            except StorageError as error:
+                if deleted:
+                    error.outcome = "unknown"  # of the whole call: some are gone
+                raise
             deleted += count
             if not more:
                 break
@@ -443,7 +519,7 @@ class RedisStorage(Storage):
         keep = batches.kept_for(self._config)
         if not keep:
             return
-        store = (self._config.url, self._config.key_prefix)
+        store = (self._config.url, self._config.db, self._config.key_prefix)
         now = time.monotonic()
         if self._next_purge.get(store, 0.0) > now:
             return
@@ -474,6 +550,15 @@ def _only_jobs(jobs: object) -> builtins.list[Job]:
         if not isinstance(job, Job):
             raise TypeError(f"jobs[{at}] must be a Job, not {type(job).__name__}")
     return found
+
+
+def _about(names: Sequence[str], what: str) -> str:
+    return f"job {names[0]} {what}" if len(names) == 1 else f"{len(names)} jobs: {names[0]} {what}, …"
+
+
+def _exists(names: Sequence[str], operation: str, count: int) -> JobAlreadyExistsError:
+    text = _about(names, "exists already")
+    return JobAlreadyExistsError(text, job_ids=names, backend=BACKEND, operation=operation, stored=count)
 
 
 def _skip(if_exists: object, operation: str) -> bool:

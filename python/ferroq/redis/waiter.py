@@ -1,4 +1,4 @@
-"""Waiting for jobs [Q16]: one connection a storage, whatever the number of waiters.
+"""Waiting for jobs [Q16]: one connection a process and store, whatever the number of waiters and of storages.
 
 It subscribes to the store's shard channel and blocks on it. A script that brings jobs into a ready set publishes
 their number and the queue's name there; each process wakes so many of its waiters of that queue, in the order in
@@ -8,34 +8,55 @@ goes to the AOF and to replicas, waiter or not.
 
 What comes due or lapses is published by nobody. For that, and for a message lost with its connection, each process
 that has waiters looks once a second, or earlier when the first timer is earlier.
+
+A connection belongs to an event loop: a process that runs several of them has one such connection in each.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Final
+from weakref import WeakKeyDictionary
 
 from redis.exceptions import RedisError
 
 from ..errors import StorageClosedError, StorageError
 from .client import Client
-from .connection import Wire
+from .config import RedisConfig
+from .connection import Wire, packed
 from .faults import BACKEND
 from .scripts import PEEK
 
 TICK: Final = 1.0
+SILENCE: Final = 15.0
+"""Seconds without a message after which the connection is asked whether it is there still."""
 _OPERATION: Final = "wait_for_jobs"
 _LONGEST_PAUSE: Final = 1.0
+_SHORTEST_PAUSE: Final = 0.02
+_NO_MATTER: Final[dict[str, Any]] = {
+    "pool_size": 1,
+    "connection_timeout": 5,
+    "command_timeout": 5,
+    "lock_timeout": 1800,
+    "max_crashes": 3,
+    "max_payload_bytes": 1,
+    "server_name": "-",
+    "keep_succeeded": None,
+    "keep_failed": None,
+    "keep_deleted": None,
+    "strict": False,
+}
 
 
 class _Waiter:
     """One call of `wait_for_jobs`."""
 
-    __slots__ = ("future", "queues", "told")
+    __slots__ = ("client", "future", "queues", "told")
 
-    def __init__(self, queues: frozenset[str] | None) -> None:
+    def __init__(self, client: Client, queues: frozenset[str] | None) -> None:
+        self.client = client
         self.queues = queues
         self.future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self.told: str | None = None
@@ -71,11 +92,36 @@ class _Seen:
 
 
 class Waiters:
-    """All the waiters of a storage, and what wakes them."""
+    """The waiters of one storage."""
 
-    def __init__(self, client: Client, patience: float) -> None:
+    def __init__(self, client: Client, config: RedisConfig) -> None:
         self._client = client
-        self._patience = patience
+        self._config = config
+        self._hub: _Hub | None = None
+
+    async def wait(self, queues: frozenset[str] | None, timeout: float | None) -> bool:
+        """True when a claim of one of the queues may succeed, False after the time-out."""
+        if self._hub is None:
+            self._hub = _Hub.of(self._config)
+            self._hub.join(self._client)
+        return await self._hub.wait(self._client, queues, timeout)
+
+    async def close(self) -> None:
+        """Ends every wait with `StorageClosedError`."""
+        hub, self._hub = self._hub, None
+        if hub is not None:
+            await hub.leave(self._client)
+
+
+class _Hub:
+    """What wakes the waiters of all storages of one store, in one event loop."""
+
+    _all: ClassVar[WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Any, _Hub]]] = WeakKeyDictionary()
+
+    def __init__(self, key: Any, config: RedisConfig) -> None:
+        self._key = key
+        self._patience = config.connection_timeout
+        self._clients: dict[Client, None] = {}
         self._waiters: dict[_Waiter, None] = {}  # a set would forget who came first
         self._listening = asyncio.Event()
         self._tasks: tuple[asyncio.Task[None], ...] = ()
@@ -83,39 +129,71 @@ class Waiters:
         self._somebody = asyncio.Event()
         self._sooner = asyncio.Event()
 
-    async def wait(self, queues: frozenset[str] | None, timeout: float | None) -> bool:
-        """True when a claim of one of the queues may succeed, False after the time-out."""
+    @classmethod
+    def of(cls, config: RedisConfig) -> _Hub:
+        """That of the running loop for the store that a configuration names."""
+        for loop in [loop for loop in cls._all if loop.is_closed()]:
+            del cls._all[loop]
+        hubs = cls._all.setdefault(asyncio.get_running_loop(), {})
+        # Whatever is not about which store, and as whom, may differ.
+        key = replace(config, **_NO_MATTER)
+        hub = hubs.get(key)
+        if hub is None:
+            hub = hubs[key] = cls(key, config)
+        return hub
+
+    def join(self, client: Client) -> None:
+        self._clients[client] = None
+
+    async def leave(self, client: Client) -> None:
+        self._clients.pop(client, None)
+        closed = StorageClosedError("the storage was closed", backend=BACKEND, operation=_OPERATION)
+        for waiter in self._waiters:
+            if waiter.client is client:
+                waiter.fail(closed)
+        if not self._clients:
+            self._all.get(asyncio.get_running_loop(), {}).pop(self._key, None)
+            tasks, self._tasks = self._tasks, ()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def wait(self, client: Client, queues: frozenset[str] | None, timeout: float | None) -> bool:
         loop = asyncio.get_running_loop()
         deadline = None if timeout is None else loop.time() + timeout
-        waiter = _Waiter(queues)
+        waiter = _Waiter(client, queues)
         self._waiters[waiter] = None
+        passed_on = True
         try:
             if not self._tasks:
                 self._tasks = (loop.create_task(self._listen()), loop.create_task(self._tick()))
             self._somebody.set()
-            self._sooner.set()
             # Not under the time-out: even one of 0 seconds finds what is there.
             heard = self._listening.is_set()
             if await self._finds(waiter):
+                passed_on = False
                 return True
+            self._sooner.set()
             try:
                 async with asyncio.timeout_at(deadline):
                     if not heard:
                         await self._begin(waiter)
                         # Subscribed first, looked second: a job that came in between is not missed.
                         if not waiter.future.done() and await self._finds(waiter):
+                            passed_on = False
                             return True
-                    return await waiter.future
+                    found = await waiter.future
+                    passed_on = False
+                    return found
             except StorageError:
                 raise  # some are time-outs too
             except TimeoutError:
-                return waiter.future.done() and not waiter.future.cancelled() and waiter.future.result()
-        except asyncio.CancelledError:
-            if waiter.told is not None:
-                self._wake(waiter.told, 1)
-            raise
+                passed_on = not (waiter.future.done() and not waiter.future.cancelled())
+                return not passed_on and waiter.future.result()
         finally:
             self._waiters.pop(waiter, None)
+            if passed_on and waiter.told is not None:
+                self._wake(waiter.told, 1)  # cancelled, or failed: the message was spent on nobody
             if waiter.future.done() and not waiter.future.cancelled():
                 waiter.future.exception()  # looked at: nobody has to be told that it was not
             if not self._waiters:
@@ -130,16 +208,16 @@ class Waiters:
             listening.cancel()
 
     async def _finds(self, waiter: _Waiter) -> bool:
-        seen = await self._look([waiter])
+        seen = await self._look(waiter.client, [waiter])
         return seen.wave or seen.concerns(waiter)
 
-    async def _look(self, waiters: Iterable[_Waiter]) -> _Seen:
+    async def _look(self, client: Client, waiters: Iterable[_Waiter]) -> _Seen:
         """What is there for these waiters."""
         names: set[str] = set()
         for waiter in waiters:
             names |= waiter.queues or frozenset()
         ordered = sorted(names)
-        wave, after, some, flags = await self._client.script(_OPERATION, PEEK, ordered, ordered)
+        wave, after, some, flags = await client.script(_OPERATION, PEEK, ordered, ordered)
         ready = frozenset(name for name, flag in zip(ordered, flags.decode(), strict=True) if flag == "1")
         return _Seen(bool(wave), bool(some), ready, int(after) / 1e6)
 
@@ -156,52 +234,80 @@ class Waiters:
         pause = 0.01
         failing_since: float | None = None
         while True:
+            client = next(iter(self._clients))
             try:
+                wire = self._wire = await client.route.connect()
+                subscribe = packed(("SSUBSCRIBE", client.keys.channel))
                 async with asyncio.timeout(self._patience):
-                    wire = self._wire = await self._client.route.connect()
-                    await wire.ask("SSUBSCRIBE", self._client.keys.channel)
+                    await wire.send(subscribe)
+                    await wire.receive()
                 failing_since = None
                 pause = 0.01
                 self._listening.set()
                 self._sooner.set()  # something may have come while nobody listened
                 while True:
-                    message = await wire.receive()
+                    message = await self._hear(wire, subscribe)
                     if message[0] == b"smessage":
-                        jobs, _, queue = message[2].decode("utf-8", "replace").partition(":")
-                        self._wake(queue, int(jobs))
+                        self._heed(message[2])
                     elif message[0] == b"sunsubscribe":
                         break  # the slot has moved to another node
-            except (RedisError, OSError) as error:
+            except (RedisError, OSError, StorageError) as error:
                 failing_since = failing_since if failing_since is not None else loop.time()
                 if loop.time() - failing_since > self._patience:
-                    self._fail(self._client.failed(error, _OPERATION))
+                    failed = error if isinstance(error, StorageError) else client.failed(error, _OPERATION)
+                    self._fail(failed)
             finally:
                 self._listening.clear()
                 if self._wire is not None:
                     await self._wire.drop()
                     self._wire = None
-            self._client.route.moved(None)
+            client.route.moved(None)
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
 
+    async def _hear(self, wire: Wire, subscribe: bytes) -> Any:
+        """The next message. A connection that may have died unseen is asked for a sign of life: subscribing again is
+        answered, and changes nothing."""
+        try:
+            async with asyncio.timeout(SILENCE):
+                return await wire.receive()
+        except TimeoutError:
+            async with asyncio.timeout(self._patience):
+                await wire.send(subscribe)
+                return await wire.receive()
+
+    def _heed(self, message: bytes) -> None:
+        """Wakes whom a message is for; what it does not understand is a reason to look, no more."""
+        count, _, queue = message.decode("utf-8", "replace").partition(":")
+        if count.isascii() and count.isdigit():
+            self._wake(queue, int(count))
+        else:
+            self._sooner.set()
+
     async def _tick(self) -> None:
         """Finds what nobody publishes. Its own failures are the listener's to report."""
+        idle, early = _SHORTEST_PAUSE, False
         while True:
             await self._somebody.wait()
+            self._sooner.clear()
             after = TICK
             try:
-                seen = await self._look(self._waiters)
+                seen = await self._look(next(iter(self._clients)), self._waiters)
             except StorageError as error:
-                if not error.retryable:
+                if not (error.retryable or isinstance(error, StorageClosedError)):
                     self._fail(error)
             else:
-                after = TICK if seen.wave else seen.after
+                woken = False
                 for waiter in self._waiters:
                     if seen.wave or seen.concerns(waiter):
                         waiter.wake()
-            self._sooner.clear()
+                        woken = True
+                # Timers of queues for which nobody waits here are looked at ever more seldom.
+                idle = min(2 * idle, TICK) if early and not woken else _SHORTEST_PAUSE
+                after = TICK if seen.wave else max(seen.after, idle)
+            early = after < TICK
             try:
-                async with asyncio.timeout(min(TICK, max(after, 0.001))):
+                async with asyncio.timeout(min(TICK, after)):
                     await self._sooner.wait()
             except TimeoutError:
                 pass
@@ -209,11 +315,3 @@ class Waiters:
     def _fail(self, error: StorageError) -> None:
         for waiter in self._waiters:
             waiter.fail(error)
-
-    async def close(self) -> None:
-        """Ends every wait with `StorageClosedError`."""
-        self._fail(StorageClosedError("the storage was closed", backend=BACKEND, operation=_OPERATION))
-        tasks, self._tasks = self._tasks, ()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)

@@ -7,16 +7,18 @@
 --      5 score and 6 member to go on behind ("": from the start)
 -- Returns {score, member to go on behind ("" at the end), six bytes of sequence, record, body, ..}.
 local crashes, limit, cap = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-if ARGV[1] ~= '0' then takeover(tonumber(ARGV[1]), nil) end
+if ARGV[1] ~= '0' then takeover(tonumber(ARGV[1]), crashes, true) end
 
 -- The rank of the first member of a queue behind the given place: ZCOUNT finds the score, halving the member.
 local function behind(queue)
-  local key, score, member = P .. 'q:' .. queue, ARGV[5], ARGV[6]
+  local key, score = P .. 'q:' .. queue, ARGV[5]
+  local due, number = unpackn('>I7I6', ARGV[6])
   local low = call('ZCOUNT', key, '-inf', '(' .. score)
   local high = call('ZCOUNT', key, '-inf', score)
   while low < high do
     local middle = math.floor((low + high) / 2)
-    if call('ZRANGE', key, middle, middle)[1] <= member then low = middle + 1 else high = middle end
+    local its_due, its_number = unpackn('>I7I6', call('ZRANGE', key, middle, middle)[1])
+    if its_due < due or (its_due == due and its_number <= number) then low = middle + 1 else high = middle end
   end
   return low
 end
@@ -39,9 +41,10 @@ while more and looked < limit do
     local seq6 = members[i]
     local fine = sound(h)
     local kind = fine and byte(h, 2)
-    local doomed = kind == 1 and (unpackn('>I4', h, 11) + 1 >= crashes or unpackn('>I8', h, 23) > now)
-    if h and not doomed then
-      local size = fine and #h + unpackn('>I4', h, 60) or #h
+    local not_now = kind == 1 and (unpackn('>I4', h, 11) + 1 >= crashes or unpackn('>I8', h, 23) > now)
+      or kind and kind > 4 and unpackn('>I8', h, 45) > now
+    if h and not not_now then
+      local size = fine and #h + unpackn('>I4', h, 57) or #h
       if bytes > 0 and bytes + size > cap then
         looked = limit
         more = true

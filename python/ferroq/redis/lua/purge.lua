@@ -8,9 +8,9 @@ local found = {}
 for i = 2, #ARGV, 2 do
   local until_ = S(now - ARGV[i + 1])
   local list = call('ZRANGE', P .. 'f' .. ARGV[i], '-inf', until_, 'BYSCORE', 'LIMIT', 0, limit, 'WITHSCORES')
-  for n = 1, #list, 2 do found[#found + 1] = {tonumber(list[n + 1]), list[n], tonumber(ARGV[i])} end
+  for n = 1, #list, 2 do found[#found + 1] = {tonumber(list[n + 1]), list[n], tonumber(ARGV[i]), number_of(list[n])} end
 end
-if #ARGV > 3 then table.sort(found, function(a, b) return a[1] < b[1] or (a[1] == b[1] and a[2] < b[2]) end) end
+if #ARGV > 3 then table.sort(found, function(a, b) return a[1] < b[1] or (a[1] == b[1] and a[4] < b[4]) end) end
 local take = math.min(limit, #found)
 if take == 0 then return {0, 0} end
 for from = 1, take, 100 do
@@ -26,7 +26,7 @@ for from = 1, take, 100 do
     end
     if id then gone_ids[#gone_ids + 1] = id end
     gone[#gone + 1] = seq6
-    mark(found[from + i - 1][3], seq6, -1)
+    mark(seq6, found[from + i - 1][3], nil)
     into(undone, found[from + i - 1][3], seq6)
   end
 end

@@ -12,7 +12,7 @@ local budget, cap = tonumber(ARGV[6]), tonumber(ARGV[7])
 local below = tonumber(ARGV[2])
 local plain = queue == ''
 
--- The chunk with the highest number at or under `chunk`, of any of the kinds.
+-- The chunk with the highest number at or under `chunk`, with a job of any of the kinds.
 local function chunk_under(chunk)
   local best
   for i = 1, #kinds do
@@ -22,56 +22,34 @@ local function chunk_under(chunk)
   return best
 end
 
--- The bitmap of a chunk over all the kinds, as a list of bytes, and how many bits it has.
-local function bits_of(chunk)
-  local bytes, count = nil, 0
-  for i = 1, #kinds do
-    local key = P .. 'k' .. sub(kinds, i, i) .. ':' .. S(chunk)
-    local value = call('GET', key)
-    if value then
-      count = count + call('BITCOUNT', key)
-      local these = {byte(value, 1, 128)}
-      if not bytes then
-        bytes = these
-      else
-        -- A job is of one kind at a time: no bit is set twice, and adding is joining.
-        for n = 1, math.max(#these, #bytes) do bytes[n] = (bytes[n] or 0) + (these[n] or 0) end
-      end
-    end
-  end
-  return bytes or {}, count
-end
+local wanted = '[' .. kinds .. ']'
+local is_wanted = {}
+for i = 1, #kinds do is_wanted[byte(kinds, i)] = true end
 
 local found, looked = {}, 0
-local chunk = chunk_under(below > 0 and S(math.floor((below - 1) / 1024)) or '+inf')
+local chunk = chunk_under(below > 0 and S(math.floor((below - 1) / 256)) or '+inf')
 local over = false
 while chunk and not over do
-  local bytes, count = bits_of(chunk)
-  local base = chunk * 1024
-  if plain and skip >= count and (below == 0 or below > base + 1023) then
+  local marks = call('GET', P .. 'k:' .. S(chunk)) or ''
+  local base = chunk * 256
+  local whole = below == 0 or below > base + 255
+  local count = plain and skip > 0 and whole and select(2, string.gsub(marks, wanted, ''))
+  if count and skip >= count then
     skip = skip - count
     looked = looked + 8
     below = base
     if looked >= budget then break end
   else
-    for at = #bytes, 1, -1 do
-      local value = bytes[at]
-      if value > 0 then
-        for n = 7, 0, -1 do
-          local mask = 2 ^ (7 - n)
-          local seq = base + (at - 1) * 8 + n
-          if value % (2 * mask) >= mask and (below == 0 or seq < below) then
-            if looked >= budget or (plain and #found >= limit) then
-              over = true
-              break
-            end
-            looked = looked + 1
-            below = seq
-            if plain and skip > 0 then skip = skip - 1 else found[#found + 1] = pack('>I6', seq) end
-          end
+    for at = whole and #marks or math.min(#marks, below - base), 1, -1 do
+      if is_wanted[byte(marks, at)] then
+        if looked >= budget or (plain and #found >= limit) then
+          over = true
+          break
         end
+        looked = looked + 1
+        below = base + at - 1
+        if plain and skip > 0 then skip = skip - 1 else found[#found + 1] = pack('>I6', below) end
       end
-      if over then break end
     end
     if not over then below = base end
   end
@@ -93,7 +71,7 @@ for from = 1, #found, 100 do
       if skip > 0 then
         skip = skip - 1
       else
-        local size = fine and #h + unpackn('>I4', h, 60) or #h
+        local size = fine and #h + unpackn('>I4', h, 57) or #h
         if returned >= limit or (returned > 0 and bytes + size > cap) then
           on = number_of(last)
           last = false

@@ -1,18 +1,20 @@
 #!lua flags=allow-oom
 -- include: base record commit
 --
--- Moves claimed jobs that the caller cannot decode to failed [E3]; their bytes stay. ARGV two a job: six bytes of its
--- sequence, token. Returns how many.
+-- Moves claimed jobs that the caller cannot decode to failed [E3]; their bytes stay. ARGV three a job: six bytes of its
+-- sequence, token, "1" where the body of its id is not its own: then it is no record from now on, so that whatever
+-- removes it leaves that body alone. Returns how many.
 local count = 0
-for i = 1, #ARGV, 2 do
+for i = 1, #ARGV, 3 do
   local seq6 = ARGV[i]
   local h = call('HGET', JOB, seq6)
   if sound(h) and byte(h, 2) == 1 and unpackn('>I8', h, 15) == tonumber(ARGV[i + 1]) then
     leave(h, seq6)
     jobs[#jobs + 1] = seq6
-    jobs[#jobs + 1] = '\1\3' .. pack('>I4', unpackn('>I4', h, 3) + 1) .. sub(h, 7, 14) .. Z16 .. sub(h, 31)
-    mark(1, seq6, -1)
-    mark(3, seq6, 1)
+    local head = until_worker(h)
+    jobs[#jobs + 1] = (ARGV[i + 2] == '1' and '\0\3' or '\1\3') .. pack('>I4', unpackn('>I4', h, 3) + 1) .. sub(h, 7, 14)
+      .. Z17 .. sub(h, 32, head) .. sub(h, head + byte(h, 31) + 1)
+    mark(seq6, 1, 3)
     into(done, 3, S(now), seq6)
     count = count + 1
   end

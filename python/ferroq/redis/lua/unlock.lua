@@ -10,21 +10,21 @@ if live and holder_of(lock) == worker then
   local h = call('HGET', JOB, seq6)
   if sound(h) and id_of(h) == id then place(h, seq6, true) end
   check()
+  call('ZCARD', ENDS)
   call('HDEL', LOCKS, id)
-  call('ZREM', TIMERS, 'x' .. id)
+  call('ZREM', ENDS, id)
   write()
   return 1
 end
 local body = call('HGET', BODY, id)
 if not body then return 0 end
-local seq6 = sub(body, 1, 6)
+local seq6 = seq_of(body)
 local h = call('HGET', JOB, seq6)
-if not sound(h) or byte(h, 2) ~= 1 or unpackn('>I8', h, 23) <= now or worker_of(h) ~= worker then return 0 end
-local new = '\1\0' .. pack('>I4', unpackn('>I4', h, 3) + 1) .. sub(h, 7, 14) .. Z16 .. sub(h, 31, 65) .. '\0'
-  .. sub(h, 67, until_worker(h)) .. '{"enqueued_at":' .. S(now) .. '}'
+if not sound(h) or id_of(h) ~= id or byte(h, 2) ~= 1 or unpackn('>I8', h, 23) <= now or worker_of(h) ~= worker then return 0 end
+local new = '\1\0' .. pack('>I4', unpackn('>I4', h, 3) + 1) .. sub(h, 7, 14) .. Z17
+  .. sub(h, 32, until_worker(h)) .. '{"enqueued_at":' .. S(now) .. '}'
 leave(h, seq6)
-mark(1, seq6, -1)
-mark(0, seq6, 1)
+mark(seq6, 1, 0)
 jobs[1], jobs[2] = seq6, new
 if not live then enter(new, seq6, true) end
 check()

@@ -1,51 +1,82 @@
 #!lua flags=allow-oom
--- include: base record commit locks place
+-- include: base tokens recall record commit locks place
 --
 -- Replaces stored jobs [Q3, Q13, L3]. An id must not come twice in one call.
 --
 -- ARGV 1 length of a claim lock, µs  2 kinds that are not kept, as digits  3 slot, or "" when a re-send needs no memory
---      4 request, 8 bytes  5 "1" when this is a re-send  6 milliseconds to remember it
---      then one a job: six bytes where it may lie (its sequence as the caller knows it), and its record, in which version
---      and token are those that the caller holds
--- Returns 40 bytes a job: code, then the record's bytes 3..30 (version, attempt, crash_count, token, expires), 56..59
--- (retry_count), sequence, and 1 when a claim lock was taken.
+--      4 request, 8 bytes  5 milliseconds to remember it  6 how many jobs
+--      then six bytes a job: where it may lie (its sequence as the caller knows it); then the first 60 bytes of each
+--      job's record, in which version and token are those that the caller holds; then the rest of each
+-- Returns 52 bytes a job: code, then the record's bytes 3..30 (version, attempt, crash_count, token, expires), 45..60 (due,
+-- retry_count, size), sequence, and 1 when a claim lock was taken.
 -- Codes: 0 done, 1 not found, 2 lock lost, 3 locked, 4 stale version, 5 not a record.
-local lock, unkept, slot, request = tonumber(ARGV[1]), ARGV[2], ARGV[3], ARGV[4]
-if ARGV[5] == '1' and slot ~= '' then
+local lock, slot, request, count = tonumber(ARGV[1]), ARGV[3], ARGV[4], tonumber(ARGV[6])
+if slot ~= '' then
   local kept = recall(slot, request)
   if kept then return kept end
 end
+local unkept = {}
+for i = 1, #ARGV[2] do unkept[byte(ARGV[2], i) - 48] = true end
 
-local REFUSED = string.rep('\0', 39)
-local count = #ARGV - 6
-local fields, ids, heads = {}, {}, {}
-for i = 1, count do
-  local arg = ARGV[6 + i]
-  fields[i], ids[i] = sub(arg, 1, 6), id_of(sub(arg, 7))
-end
+local REFUSED = string.rep('\0', 51)
+local Z16 = string.rep('\0', 16)
+local SEQ, HEAD, TAIL = 6, 6 + count, 6 + 2 * count
+local heads = {}
 for from = 1, count, 100 do
-  for i, h in ipairs(call('HMGET', JOB, unpack(fields, from, math.min(from + 99, count)))) do heads[from + i - 1] = h end
+  local part = call('HMGET', JOB, unpack(ARGV, SEQ + from, SEQ + math.min(from + 99, count)))
+  for i = 1, #part do heads[from + i - 1] = part[i] end
 end
+-- Settlements under a token that is in force, by far the most: tokens are unique in the store, so that the job is the
+-- right one wherever its record lay, and nothing but that record decides.
+local out, rest, n = {}, {}, 0
+local now8, instant_now, any_unkept = pack('>I8', now), S(now), next(unkept)
+local moved = {[2] = '\1\2', [4] = '\1\4'}
 for i = 1, count do
-  local h = heads[i]
-  if not sound(h) or id_of(h) ~= ids[i] then
-    -- The caller does not know where the job lies (or it is another one of that id by now).
-    local body = call('HGET', BODY, ids[i])
-    if body then
-      fields[i] = sub(body, 1, 6)
-      heads[i] = call('HGET', JOB, fields[i])
-    else
-      heads[i] = nil
+  local h, a = heads[i], ARGV[HEAD + i]
+  local to, held = byte(a, 2), unpackn('>I8', a, 15)
+  local fine = false
+  if held > 0 and to > 1 and to < 5 and to ~= 3 and not any_unkept and h and #h > 71 then
+    local format, kind, version, _, _, token, expires = unpackn('>BBI4I4I4I8I8', h)
+    if token == held and kind == 1 and expires > now and format == 1 then
+      fine = true
+      local seq6, version4, to1 = ARGV[SEQ + i], pack('>I4', version + 1), char(to)
+      local counts, middle = sub(h, 7, 14), sub(h, 45, 60)
+      jobs[n + 1] = seq6
+      jobs[n + 2] = moved[to] .. version4 .. counts .. Z17 .. sub(h, 15, 22) .. to1 .. version4 .. middle .. ARGV[TAIL + i]
+      n = n + 2
+      out[i] = '\0' .. version4 .. counts .. Z16 .. middle .. seq6 .. '\0'
+      unsoon[#unsoon + 1] = seq6
+      unsoon_old[#unsoon] = h
+      mark(seq6, 1, to)
+      into(done, to, instant_now, seq6)
     end
   end
+  if not fine then rest[#rest + 1] = i end
+end
+
+local ids, where = {}, {}
+for at = 1, #rest do
+  local i = rest[at]
+  local h, tail, seq6 = heads[i], ARGV[TAIL + i], ARGV[SEQ + i]
+  local id = sub(tail, 11, 10 + byte(tail, 9))
+  if not sound(h) or id_of(h) ~= id then
+    -- The caller does not know where the job lies (or it is another one of that id by now).
+    local body = call('HGET', BODY, id)
+    h = nil
+    if body then
+      seq6 = seq_of(body)
+      h = call('HGET', JOB, seq6)
+      if not sound(h) or id_of(h) ~= id then h = '' end
+    end
+    heads[i] = h
+  end
+  ids[at], where[at] = id, seq6
 end
 local locks = locks_on(ids)
-
-local out, dropped = {}, false
 local expires8 = pack('>I8', now + lock)
-local now8 = pack('>I8', now)
-for i = 1, count do
-  local a, h, seq6 = sub(ARGV[6 + i], 7), heads[i], fields[i]
+for at = 1, #rest do
+  local i = rest[at]
+  local h, a, tail, seq6 = heads[i], ARGV[HEAD + i], ARGV[TAIL + i], where[at]
   local code = 0
   if not h then
     code = 1
@@ -53,26 +84,27 @@ for i = 1, count do
     code = 5
   else
     local _, kind, version, attempt, crash, token, expires = unpackn('>BBI4I4I4I8I8', h)
-    local to, held = byte(a, 2), unpackn('>I8', a, 15)
+    local _, to, known, _, _, held = unpackn('>BBI4I4I4I8', a)
     local repeated = false
     if held > 0 then
       if kind ~= 1 or token ~= held then
-        local trace, trace_kind = unpackn('>I8B', h, 31)
+        local trace, trace_kind = unpackn('>I8B', h, 32)
         if trace == held and trace_kind == to then repeated = true else code = 2 end
       end
     elseif kind == 1 and expires > now and to ~= 4 then
       code = 3
-    elseif version ~= unpackn('>I4', a, 3) then
+    elseif version ~= known then
       code = 4
-    elseif to == 1 and kind ~= 1 and locks and locks[i] and holder_of(locks[i]) ~= worker_of(a) then
-      code = 3
+    elseif to == 1 and kind ~= 1 and locks and locks[at] then
+      local worker = unpackn('>I4', tail, 5) - 60
+      if holder_of(locks[at]) ~= sub(tail, worker + 1, worker + byte(a, 31)) then code = 3 end
     end
     if repeated then
-      out[i] = '\0' .. sub(h, 40, 43) .. sub(h, 7, 14) .. Z16 .. sub(h, 56, 59) .. seq6 .. '\0'
+      out[i] = '\0' .. sub(h, 41, 44) .. sub(h, 7, 14) .. Z16 .. sub(h, 45, 60) .. seq6 .. '\0'
     elseif code == 0 then
-      local version4 = pack('>I4', version + 1)
-      local counts, claim, due8, retry4 = sub(h, 7, 14), Z16, sub(h, 44, 51), sub(h, 56, 59)
-      local trace = sub(h, 31, 43)
+      local version4, to1 = pack('>I4', version + 1), char(to)
+      local counts, retry4 = sub(h, 7, 14), sub((to == 3 or to == 6) and a or h, 53, 56)
+      local claim, trace, due8 = Z16, nil, nil
       if to == 1 then
         if kind == 1 then
           claim = sub(h, 15, 30)
@@ -80,41 +112,44 @@ for i = 1, count do
           claim = pack('>I8', tokens(1)) .. expires8
           counts = pack('>I4I4', attempt + 1, crash)
         end
-      elseif kind == 1 then
-        trace = (held > 0 and sub(h, 15, 22) or Z8) .. char(to) .. version4
       end
-      if to == 0 then
-        if kind ~= 0 then due8 = now8 end
-        if kind == 3 then
-          counts = sub(h, 7, 10) .. '\0\0\0\0'
-          retry4 = '\0\0\0\0'
-        end
-      elseif to > 4 then
-        due8 = sub(a, 44, 51)
+      if kind == 1 and to ~= 1 then
+        trace = (held > 0 and sub(h, 15, 22) or Z8) .. to1 .. version4
+      else
+        trace = sub(h, 32, 44)
       end
-      if to == 3 or to == 6 then retry4 = sub(a, 56, 59) end
-      local new = char(1, to) .. version4 .. counts .. claim .. trace .. due8 .. sub(a, 52, 55) .. retry4 .. sub(h, 60, 63)
-        .. sub(a, 64)
-      out[i] = '\0' .. sub(new, 3, 30) .. retry4 .. seq6 .. (to == 1 and kind ~= 1 and '\1' or '\0')
+      if to > 4 then
+        due8 = sub(a, 45, 52)
+      elseif to == 0 and kind ~= 0 then
+        due8 = now8
+      else
+        due8 = sub(h, 45, 52)
+      end
+      if to == 0 and kind == 3 then
+        counts = sub(h, 7, 10) .. '\0\0\0\0'
+        retry4 = '\0\0\0\0'
+      end
+      local middle = due8 .. retry4 .. sub(h, 57, 60)
+      local new = '\1' .. to1 .. version4 .. counts .. claim .. sub(a, 31, 31) .. trace .. middle .. tail
+      out[i] = '\0' .. version4 .. counts .. claim .. middle .. seq6 .. (to == 1 and kind ~= 1 and '\1' or '\0')
       local stays = kind == to and kind > 1 and kind < 5
       if not stays then leave(h, seq6) end
-      mark(kind, seq6, -1)
-      if string.find(unkept, to, 1, true) and kind ~= to then
+      if unkept[to] and kind ~= to then
         gone[#gone + 1] = seq6
-        gone_ids[#gone_ids + 1] = ids[i]
-        dropped = true
+        gone_ids[#gone_ids + 1] = ids[at]
+        mark(seq6, kind, nil)
       else
-        jobs[#jobs + 1] = seq6
-        jobs[#jobs + 1] = new
-        mark(to, seq6, 1)
+        jobs[n + 1], jobs[n + 2] = seq6, new
+        n = n + 2
+        if kind ~= to then mark(seq6, kind, to) end
         if to == 1 or to > 4 then
-          local instant = unpackn('>I8', new, to == 1 and 23 or 44)
-          if not (locks and locks[i] and instant <= now) then later(S(instant), seq6) end
+          local instant = unpackn('>I8', new, to == 1 and 23 or 45)
+          if not (locks and locks[at] and instant <= now) then later(S(instant), seq6) end
           if to ~= 1 and instant <= now then wakes[queue_of(new)] = (wakes[queue_of(new)] or 0) + 1 end
         elseif to == 0 then
-          if not (locks and locks[i]) then enter(new, seq6, true) end
+          if not (locks and locks[at]) then enter(new, seq6, true) end
         elseif not stays then
-          into(done, to, S(now), seq6)
+          into(done, to, instant_now, seq6)
         end
       end
     end
@@ -125,8 +160,7 @@ end
 local reply = table.concat(out)
 if #jobs > 0 or #gone > 0 then
   check()
-  if slot ~= '' then call('EXISTS', P .. 'r:' .. slot) end
   write()
-  if slot ~= '' then call('SET', P .. 'r:' .. slot, request .. reply, 'PX', ARGV[6]) end
+  if slot ~= '' then call('SET', P .. 'r:' .. slot, request .. reply, 'PX', ARGV[5]) end
 end
 return reply

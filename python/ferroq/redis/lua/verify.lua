@@ -5,7 +5,8 @@
 --   "totals"            -> {jobs, bodies, locks, then the counts by kind}
 --   "chunk"    kind  n  -> the n-th chunk of a kind: {"1" while there is one, jobs, findings..}
 --   "queue"    name  n  -> a thousand ready jobs from rank n: {"1" while there are, jobs, findings..}
---   "timers"   ""    n  -> likewise {.., explicit locks seen, findings..}
+--   "timers"   ""    n  -> likewise {.., 0, findings..}
+--   "ends"     ""    n  -> likewise {.., explicit locks seen, findings..}
 --   "finished" kind  n  -> likewise
 --   "queues"   ""    n  -> a thousand names of queues
 local what, which, from = ARGV[1], ARGV[2], tonumber(ARGV[3])
@@ -23,7 +24,7 @@ end
 
 local function waits(h, seq6)
   if call('ZSCORE', P .. 'q:' .. queue_of(h), member_of(h, seq6)) then return true end
-  if byte(h, 2) ~= 0 and call('ZSCORE', TIMERS, 'j' .. seq6) then return true end
+  if byte(h, 2) ~= 0 and call('ZSCORE', TIMERS, seq6) then return true end
   return call('HEXISTS', LOCKS, id_of(h)) == 1
 end
 
@@ -49,17 +50,14 @@ elseif what == 'chunk' then
   local chunk = call('ZRANGE', P .. 'd' .. which, from, from)[1]
   if chunk then
     out[1] = '1'
-    local key = P .. 'k' .. which .. ':' .. chunk
-    local value = call('GET', key) or ''
-    out[2] = call('BITCOUNT', key)
-    if out[2] == 0 then say('chunk ', chunk, ' of kind ', which, ' is empty') end
+    local value = call('GET', P .. 'k:' .. chunk) or ''
     for at = 1, #value do
-      local bits = byte(value, at)
-      for n = 0, 7 do
-        local mask = 2 ^ (7 - n)
-        if bits % (2 * mask) >= mask then look(tonumber(which), pack('>I6', chunk * 1024 + (at - 1) * 8 + n)) end
+      if byte(value, at) == 48 + which then
+        out[2] = out[2] + 1
+        look(tonumber(which), pack('>I6', chunk * 256 + at - 1))
       end
     end
+    if out[2] == 0 then say('chunk ', chunk, ' has no job of kind ', which) end
   end
 elseif what == 'queue' then
   local list = call('ZRANGE', P .. 'q:' .. which, from, from + 999, 'WITHSCORES')
@@ -82,21 +80,25 @@ elseif what == 'timers' then
   local list = call('ZRANGE', TIMERS, from, from + 999, 'WITHSCORES')
   if #list > 0 then out[1] = '1' end
   for i = 1, #list, 2 do
-    local name, score = sub(list[i], 2), tonumber(list[i + 1])
-    if byte(list[i]) == 120 then
-      out[2] = out[2] + 1
-      local lock = call('HGET', LOCKS, name)
-      if not lock or unpackn('>I8', lock) ~= score then say('the end of the explicit lock on ', name, ' is wrong') end
-    else
-      local h = call('HGET', JOB, name)
-      local kind = sound(h) and byte(h, 2)
-      if not h then
-        say(name_of(name, h), ' has a timer and no record')
-      elseif kind and kind ~= 1 and kind < 5 then
-        say(name_of(name, h), ' has a timer and waits for nothing')
-      elseif kind and unpackn('>I8', h, kind == 1 and 23 or 44) ~= score then
-        say(name_of(name, h), ' has a timer at another time than its record says')
-      end
+    local seq6, score = list[i], tonumber(list[i + 1])
+    local h = call('HGET', JOB, seq6)
+    local kind = sound(h) and byte(h, 2)
+    if not h then
+      say(name_of(seq6, h), ' has a timer and no record')
+    elseif kind and kind ~= 1 and kind < 5 then
+      say(name_of(seq6, h), ' has a timer and waits for nothing')
+    elseif kind and unpackn('>I8', h, kind == 1 and 23 or 45) ~= score then
+      say(name_of(seq6, h), ' has a timer at another time than its record says')
+    end
+  end
+elseif what == 'ends' then
+  local list = call('ZRANGE', ENDS, from, from + 999, 'WITHSCORES')
+  if #list > 0 then out[1] = '1' end
+  out[2] = #list / 2
+  for i = 1, #list, 2 do
+    local lock = call('HGET', LOCKS, list[i])
+    if not lock or unpackn('>I8', lock) ~= tonumber(list[i + 1]) then
+      say('the end of the explicit lock on ', list[i], ' is wrong')
     end
   end
 else

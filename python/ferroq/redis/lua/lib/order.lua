@@ -1,11 +1,13 @@
 -- Walks the ready sets of some queues in claim order. A call of step() gives queue, member and score of the next job, or
 -- nil; reading is by rank, in growing blocks, so that a claim of one job over many queues reads one member of each.
+-- Members are compared as numbers: Lua compares strings by the server's locale.
 local function walk(names, want, from)
   local heads = {}
 
   local function less(a, b)
     if a.score ~= b.score then return a.score < b.score end
-    return a.member < b.member
+    if a.due ~= b.due then return a.due < b.due end
+    return a.number < b.number
   end
 
   local function fill(head)
@@ -23,6 +25,7 @@ local function walk(names, want, from)
       if #head.buffer == 0 then return false end
     end
     head.member, head.score = head.buffer[head.at], tonumber(head.buffer[head.at + 1])
+    if #names > 1 then head.due, head.number = unpackn('>I7I6', head.member) end
     head.at = head.at + 2
     return true
   end

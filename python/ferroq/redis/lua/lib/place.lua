@@ -1,14 +1,13 @@
--- Puts a job that nothing holds any more where its record says that it belongs.
+-- Puts a job that nothing holds any more where its record says that it belongs. What is due or lapsed goes among the timers
+-- too: the next claim takes it over, or fails it, in its order.
 local function place(h, seq6, wake)
   local kind = byte(h, 2)
   if kind == 0 then return enter(h, seq6, wake) end
   if kind ~= 1 and kind < 5 then return end
-  local instant = unpackn('>I8', h, kind == 1 and 23 or 44)
-  if instant <= now then
-    unsoon[#unsoon + 1] = 'j' .. seq6
-    unsoon_old[#unsoon_old + 1] = h
-    enter(h, seq6, wake)
-  else
-    later(S(instant), seq6)
+  local instant = unpackn('>I8', h, kind == 1 and 23 or 45)
+  later(S(instant), seq6)
+  if wake and instant <= now then
+    local queue = queue_of(h)
+    wakes[queue] = (wakes[queue] or 0) + 1
   end
 end

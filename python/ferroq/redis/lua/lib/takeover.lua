@@ -1,64 +1,65 @@
--- Brings what came due or lapsed into the ready sets, in order of its times, at most `budget` of it [Q26].
--- `crashes` is the limit that fails a job; nil moves such jobs too and changes none.
-local function takeover(budget, crashes)
-  local wave = call('ZRANGE', TIMERS, '-inf', S(now), 'BYSCORE', 'LIMIT', 0, budget)
-  if #wave == 0 then return end
-  local fields, freed, seen = {}, {}, {}
-  for _, member in ipairs(wave) do
-    if byte(member) == 106 then fields[#fields + 1] = sub(member, 2) else freed[#freed + 1] = sub(member, 2) end
-  end
-  local unlocked = {}
-  if #freed > 0 then
-    local locks = call('HMGET', LOCKS, unpack(freed))
-    for i, lock in ipairs(locks) do
-      unlocked[#unlocked + 1] = freed[i]
+-- Brings what came due or lapsed into the ready sets, in order of its times, at most `budget` of it [Q26]; what waits for
+-- the end of an explicit lock on its id comes on top, at most a thousand ends at once.
+-- `crashes` is the limit that fails a job; with `dry` none is failed and such ones stay where the next claim finds them.
+-- `queues` gives those that the caller goes on to read.
+local function takeover(budget, crashes, dry, queues)
+  local fields = call('ZRANGE', TIMERS, '-inf', S(now), 'BYSCORE', 'LIMIT', 0, budget)
+  local ended = any_lock and call('ZRANGE', ENDS, '-inf', S(now), 'BYSCORE', 'LIMIT', 0, 1000) or {}
+  if #fields == 0 and #ended == 0 then return end
+  local waves = #fields
+  if #ended > 0 then
+    for _, lock in ipairs(call('HMGET', LOCKS, unpack(ended))) do
       if lock and sub(lock, 9, 14) ~= '\0\0\0\0\0\0' then fields[#fields + 1] = sub(lock, 9, 14) end
     end
   end
-  local drop = {}
-  if #fields > 0 then
-    local heads = call('HMGET', JOB, unpack(fields))
+  local drop, seen = {}, {}
+  for from = 1, #fields, 100 do
+    local heads = call('HMGET', JOB, unpack(fields, from, math.min(from + 99, #fields)))
     local ids = {}
-    for i, h in ipairs(heads) do ids[i] = sound(h) and id_of(h) or '' end
+    for i = 1, #heads do ids[i] = sound(heads[i]) and id_of(heads[i]) or '' end
     local locks = locks_on(ids)
-    for i, h in ipairs(heads) do
-      local seq6 = fields[i]
+    for i = 1, #heads do
+      local h, seq6 = heads[i], fields[from + i - 1]
       local kind = sound(h) and byte(h, 2)
       if seen[seq6] then
         -- Its lock and its own time came in one wave.
-      elseif not h then
-        drop[#drop + 1] = 'j' .. seq6
       elseif not kind then
-        if crashes then
+        if not dry then
           spoil(seq6)
-          drop[#drop + 1] = 'j' .. seq6
+          drop[#drop + 1] = seq6
         end
       elseif locks and locks[i] then
-        drop[#drop + 1] = 'j' .. seq6
+        drop[#drop + 1] = seq6
       elseif kind == 0 then
         enter(h, seq6)
       elseif kind == 1 and unpackn('>I8', h, 23) <= now then
-        drop[#drop + 1] = 'j' .. seq6
-        if crashes and unpackn('>I4', h, 11) + 1 >= crashes then
-          crash_fail(h, seq6)
-        else
+        if unpackn('>I4', h, 11) + 1 < crashes then
+          drop[#drop + 1] = seq6
           enter(h, seq6)
+        elseif not dry then
+          drop[#drop + 1] = seq6
+          crash_fail(h, seq6)
+        elseif from + i - 1 > waves then
+          place(h, seq6)
         end
-      elseif kind > 4 and unpackn('>I8', h, 44) <= now then
-        drop[#drop + 1] = 'j' .. seq6
+      elseif kind > 4 and unpackn('>I8', h, 45) <= now then
+        drop[#drop + 1] = seq6
         enter(h, seq6)
       elseif kind == 1 or kind > 4 then
         place(h, seq6)
       else
-        drop[#drop + 1] = 'j' .. seq6
+        drop[#drop + 1] = seq6
       end
       seen[seq6] = true
     end
   end
   check()
-  if #unlocked > 0 then
-    call('HDEL', LOCKS, unpack(unlocked))
-    for _, id in ipairs(unlocked) do drop[#drop + 1] = 'x' .. id end
+  -- What the caller will read is looked at before anything is written, too.
+  call('HLEN', BODY)
+  for _, queue in ipairs(queues and queues() or {}) do call('ZCARD', P .. 'q:' .. queue) end
+  if #ended > 0 then
+    call('HDEL', LOCKS, unpack(ended))
+    call('ZREM', ENDS, unpack(ended))
   end
   if #drop > 0 then call('ZREM', TIMERS, unpack(drop)) end
   write()
