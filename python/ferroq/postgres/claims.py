@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from .._native import restore
 from ..errors import CorruptJobError, StorageError
 from .connection import Connection, Connections
-from .records import BACKEND
+from .records import BACKEND, columns
 
 if TYPE_CHECKING:
     from .._native import Job
@@ -122,7 +122,7 @@ class Claims:
                 self._note(name, rows, found, started, cursor)
                 jobs += await self._sound(operation, found)
                 if len(found) == wanted:
-                    continue  # done, unless broken records were among them
+                    continue  # done, unless some were buried
                 if cursor is not None:
                     self._cursors.pop(name, None)  # short: look at the front
                     continue
@@ -201,20 +201,22 @@ class Claims:
             self._cursors.pop(name, None)
 
     async def _sound(self, operation: str, rows: Sequence[Any]) -> list[Job]:
-        """The claimed jobs; records that cannot be decoded become failed, their bytes kept [E3]."""
+        """The claimed jobs; what nobody may have becomes failed: records that cannot be decoded, their bytes kept [E3],
+        and claims that lapsed too often for this process although another had put them in line [L4]."""
         jobs: list[Job] = []
-        broken: list[Any] = []
+        buried: list[tuple[int, int, str]] = []
         for row, job in zip(rows, restore([record_of(row) for row in rows], BACKEND, operation), strict=True):
             if isinstance(job, CorruptJobError):
-                broken.append(row)
+                buried.append((row["seq"], row["token"], "the stored record cannot be decoded"))
+            elif row["lapsed"] and row["crash_count"] >= self._max_crashes:
+                buried.append((row["seq"], row["token"], f"lock lapsed {row['crash_count']} times"))
             else:
                 jobs.append(job)  # type: ignore[arg-type]
-        if broken:
-            broken.sort(key=lambda row: row["seq"])
+        if buried:
+            buried.sort()
 
             async def bury(conn: Connection) -> None:
-                seqs, tokens = [row["seq"] for row in broken], [row["token"] for row in broken]
-                await conn.execute(self._queries.bury, self._clock.offset, seqs, tokens)
+                await conn.execute(self._queries.bury, self._clock.offset, *columns(buried, 3))
 
             await self._connections.run(operation, bury)
         return jobs

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, Final, TypeAlias, TypeVar
 
 import asyncpg
@@ -16,7 +17,7 @@ import asyncpg
 from ..errors import ConfigurationError, SchemaMismatchError, StorageError, StorageTimeoutError
 from . import migrate
 from .config import PostgresConfig
-from .errors import RETRIED, UNIQUE_VIOLATION, is_lost, sqlstate, wrapped
+from .errors import DRIVER, RETRIED, UNIQUE_VIOLATION, is_lost, sqlstate, wrapped
 from .queries import Queries
 
 Connection: TypeAlias = Any
@@ -26,6 +27,7 @@ T = TypeVar("T")
 
 _ATTEMPTS: Final = 6  # of a statement that deadlocks
 _BACKOFF: Final = 0.005
+_PATIENCE: Final = 1.0  # seconds that the cancelling of a statement may take before its connection is dropped
 _RESENDS: Final = 2  # after a dropped connection: a pool may hold more than one that is dead
 
 
@@ -40,6 +42,8 @@ class Connections:
         self._owned = config.pool is None
         self.store = config.address() if self._owned else f"pool {id(config.pool)}"
         """Tells the stores of this process apart, together with the schema."""
+        self.listens_at = config.dsn(listening=True) if self._owned else self.store
+        """Where news is heard."""
 
     async def open(self, operation: str) -> None:
         """Makes the pool and looks at the server and the schema."""
@@ -135,13 +139,15 @@ class Connections:
         resends = attempts = 0
         while True:
             connection = await self._acquire(operation)
-            sent = False
+            failure: BaseException | None = None
             try:
                 try:
-                    sent = True
                     return await work(connection)
+                except BaseException as error:
+                    failure = error
+                    raise
                 finally:
-                    await self._give_back(connection)
+                    await self._give_back(connection, failure)
             except StorageError as error:
                 if error.operation is None:
                     error.operation = operation
@@ -159,7 +165,7 @@ class Connections:
                         resends += 1
                         work = again or work
                         continue
-                if not isinstance(error, _DRIVER):
+                if not isinstance(error, DRIVER):
                     raise
                 if sqlstate(error) in ("42P01", "3F000", "42703") and isinstance(error, asyncpg.PostgresError):
                     raise SchemaMismatchError(
@@ -167,7 +173,7 @@ class Connections:
                         backend="postgres",
                         operation=operation,
                     ) from error
-                raise wrapped(error, operation, sent=sent, secrets=self.secrets) from error
+                raise wrapped(error, operation, sent=True, secrets=self.secrets) from error
 
     async def fetch(self, operation: str, query: str, *arguments: Any) -> list[Any]:
         """The rows of one statement, which may be sent again."""
@@ -186,7 +192,7 @@ class Connections:
         """Runs `work` on the caller's own connection, in whatever transaction that is in."""
         try:
             return await work(connection)
-        except _DRIVER as error:
+        except DRIVER as error:
             if sqlstate(error) == UNIQUE_VIOLATION:
                 raise
             raise wrapped(error, operation, sent=True, secrets=self.secrets) from error
@@ -218,35 +224,37 @@ class Connections:
                 backend="postgres",
                 operation=operation,
             ) from error
-        except _DRIVER as error:
+        except DRIVER as error:
             raise wrapped(error, operation, sent=False, secrets=self.secrets, connecting=True) from error
 
-    async def _give_back(self, connection: Connection) -> None:
-        pool = self._pool
-        if pool is None:
-            connection.terminate() if hasattr(connection, "terminate") else None
-            return
-        try:
-            # Shielded: a cancelled call must not take the connection along.
-            await asyncio.shield(pool.release(connection, timeout=self.config.command_timeout))
-        except _DRIVER:
-            connection.terminate()
+    async def _give_back(self, connection: Connection, failure: BaseException | None = None) -> None:
+        """Back to the pool, or away with it: of a session that ended nobody else may make use.
+
+        Args:
+            failure: what the last statement ended in.
+        """
+        pool, patience = self._pool, self.config.command_timeout
+        lost = failure is not None and is_lost(failure)
+        if failure is not None and sqlstate(failure) is None:
+            patience = min(_PATIENCE, patience)  # a statement is being cancelled, or nobody answers
+        # Released already, or closed under our hands: both are what is wanted, and no news for the caller.
+        with suppress(*DRIVER):
+            if pool is None or lost:
+                # Before it is given back: the driver takes a session that has just ended for a sound one.
+                connection.terminate()
+            if pool is None:
+                return
+            try:
+                # Shielded: a cancelled call must not take the connection along.
+                await asyncio.shield(pool.release(connection, timeout=patience))
+            except DRIVER:
+                connection.terminate()
 
     async def _forget_dead(self) -> None:
         """After a dropped connection the others of the pool are probably dead too: new ones are made on demand."""
         expire = getattr(self._pool, "expire_connections", None)
         if self._owned and expire is not None:
             await expire()
-
-
-_DRIVER: Final = (
-    asyncpg.PostgresError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-    OSError,
-    TimeoutError,
-    EOFError,
-)
 
 
 async def _no_reset(_connection: Connection) -> None:

@@ -74,6 +74,7 @@ class Queries:
         self.existing = self._load("existing")
         self.bury = self._load("bury")
         self.settle = self._load("settle")
+        self.replace = self._load("replace")
         self.release = self._load("release")
         self.extend = self._load("extend")
         self.hold = self._load("hold")

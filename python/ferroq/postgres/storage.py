@@ -78,7 +78,7 @@ class _Open:
         self.writes = Writes(self.connections, clock)
         self.locks = Locks(self.connections, clock)
         self.claims = Claims(self.connections, clock, give_back)
-        self.wakeups = Wakeups(self.connections, clock, config.command_timeout)
+        self.wakeups = Wakeups(self.connections, clock)
 
 
 class PostgresStorage(Storage):
@@ -500,6 +500,8 @@ class PostgresStorage(Storage):
             for chunk in chunks(items, unique=True):
                 found = await self._update(opened, operation, chunk)
                 for item, verdict in zip(chunk, found, strict=True):
+                    if verdict is not None and verdict.retryable and self._closed:
+                        raise verdict  # cut off by close()
                     verdicts[item.place] = verdict
             return verdicts
 

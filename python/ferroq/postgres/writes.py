@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
 
-from ..errors import JobAlreadyExistsError, JobLockedError, JobNotFoundError, StorageError
+from ..errors import (
+    ConflictError,
+    JobAlreadyExistsError,
+    JobLockedError,
+    JobNotFoundError,
+    StorageConnectionError,
+    StorageError,
+)
 from .connection import Connection, Connections
 from .errors import UNIQUE_VIOLATION, sqlstate
 from .records import (
@@ -49,6 +56,7 @@ if TYPE_CHECKING:
     from .clock import Clock
 
 _LOOKS: Final = 100  # for jobs that are moving while they are looked for; each look waits for the move it met
+_LAST_VERSION: Final = 2**31 - 1
 STORED, TAKEN, HELD, REFUSED = range(4)
 
 
@@ -167,62 +175,117 @@ class Writes:
 
     async def update(self, operation: str, items: Sequence[Item]) -> tuple[list[StorageError | Accepted], Counter[str]]:
         """Updates a chunk with no id twice; a verdict each, by position, and how many jobs became available,
-        by queue."""
+        by queue. A statement that got no answer gives its error to its jobs, and to them alone."""
         verdicts: dict[int, StorageError | Accepted] = {}
         wake: Counter[str] = Counter()
-        claims = [
-            (place, item)
-            for place, item in enumerate(items)
-            if item.row[TOKEN] is not None and item.row[KIND] != PROCESSING and item.job.sequence > 0
-        ]
-        resent = False
-
-        async def settle_again(conn: Connection) -> dict[int, Accepted]:
-            nonlocal resent
-            resent = True
-            return await self._settle(conn, claims)
-
-        if claims:
-            verdicts.update(
-                await self._connections.run(operation, lambda conn: self._settle(conn, claims), again=settle_again)
-            )
-            wake.update(self._woken(items[place].row, None) for place in verdicts)
+        settling: list[tuple[int, Item]] = []
+        replacing: list[tuple[int, Item]] = []
+        for place, item in enumerate(items):
+            row = item.row
+            if row[KIND] != PROCESSING and item.job.sequence > 0:
+                if row[TOKEN] is not None:
+                    settling.append((place, item))
+                elif row[VERSION] < _LAST_VERSION:
+                    replacing.append((place, item))
+        resent: set[int] = set()
+        for fast, mark, chosen in (
+            (self._queries.settle, TOKEN, settling),
+            (self._queries.replace, VERSION, replacing),
+        ):
+            if chosen:
+                try:
+                    found = await self._at_once(operation, fast, mark, chosen, resent)
+                except StorageError as error:
+                    verdicts.update((place, error) for place, _ in chosen)
+                else:
+                    verdicts.update(found)
+                    wake.update(self._woken(items[place].row, None) for place in found)
         rest = [place for place in range(len(items)) if place not in verdicts]
         if rest:
-            found = await self._connections.run(
-                operation, lambda conn: self._replace(conn, operation, [items[place] for place in rest])
-            )
-            for place, (verdict, now) in zip(rest, found, strict=True):
-                row = items[place].row
-                if resent and isinstance(verdict, JobNotFoundError) and row[TOKEN] and row[KIND] in self._not_kept:
-                    # Our first request did it, and left no trace, for the job is not kept.
-                    job = items[place].job
-                    verdict = Accepted(row[VERSION] + 1, job.sequence, job.attempt, job.crash_count, job.retry_count)
-                verdicts[place] = verdict
-                if isinstance(verdict, Accepted):
-                    wake[self._woken(items[place].row, now)] += 1
+            try:
+                slow = await self._judged(operation, [(place, items[place]) for place in rest], resent)
+            except StorageError as error:
+                verdicts.update((place, error) for place in rest)
+            else:
+                for place, (verdict, now) in slow.items():
+                    verdicts[place] = verdict
+                    if isinstance(verdict, Accepted):
+                        wake[self._woken(items[place].row, now)] += 1
         wake.pop("", None)
         return [verdicts[place] for place in range(len(items))], wake
+
+    async def _at_once(
+        self, operation: str, query: str, mark: int, chosen: Sequence[tuple[int, Item]], resent: set[int]
+    ) -> dict[int, Accepted]:
+        """The common way of an update, one statement: what it accepted, by place.
+
+        Args:
+            mark: the column that proves the right to write: the token, or the version.
+            resent: takes the places of what was sent a second time, its first answer lost.
+        """
+        rows = [
+            (place, item.job.sequence, row[mark], row[ID], row[KIND], row[STATE], row[DUE], row[RETRY_COUNT],
+             row[QUEUE], row[PRIORITY], row[MAX_RETRIES], row[JOB_TYPE], row[TIMEOUT], row[METADATA])
+            for place, item in chosen
+            for row in (item.row,)
+        ]  # fmt: skip
+        rows.sort(key=lambda row: row[1])
+        sequences = {row[0]: row[1] for row in rows}
+        given = columns(rows, 14)
+
+        async def once(conn: Connection) -> list[Any]:
+            found: list[Any] = await conn.fetch(query, self._clock.offset, self._not_kept, *given)
+            return found
+
+        async def again(conn: Connection) -> list[Any]:
+            resent.update(sequences)
+            return await once(conn)
+
+        return {
+            place: Accepted(version, sequences[place], attempt, crash_count, retry_count)
+            for place, version, attempt, crash_count, retry_count in await self._connections.run(
+                operation, once, again=again
+            )
+        }
+
+    async def _judged(
+        self, operation: str, items: Sequence[tuple[int, Item]], resent: set[int]
+    ) -> dict[int, tuple[StorageError | Accepted, int]]:
+        """The locking path for what the fast statement did not match; the server's time with each verdict."""
+
+        async def once(conn: Connection) -> list[tuple[StorageError | Accepted, int]]:
+            return await self._replace(conn, operation, [item for _, item in items])
+
+        async def again(conn: Connection) -> list[tuple[StorageError | Accepted, int]]:
+            resent.update(place for place, _ in items)
+            return await once(conn)
+
+        found = await self._connections.run(operation, once, again=again)
+        return {
+            place: (self._as_first(operation, item, verdict) if place in resent else verdict, now)
+            for (place, item), (verdict, now) in zip(items, found, strict=True)
+        }
+
+    def _as_first(self, operation: str, item: Item, verdict: StorageError | Accepted) -> StorageError | Accepted:
+        """The verdict on a second sending, in the light of a first one that may have been carried out."""
+        row, job = item.row, item.job
+        if isinstance(verdict, JobNotFoundError) and row[KIND] in self._not_kept:
+            # Our first request did it, and left no trace, for the job is not kept.
+            return Accepted(row[VERSION] + 1, job.sequence, job.attempt, job.crash_count, job.retry_count)
+        if row[TOKEN] is None and isinstance(verdict, ConflictError):
+            # The version moved on. By our first request or by somebody else: an unlocked update leaves no trace.
+            return StorageConnectionError(
+                f"{operation}: the connection dropped, and whether job {row[ID]!r} was updated before is not known",
+                backend=BACKEND,
+                operation=operation,
+                outcome="unknown",
+            )
+        return verdict
 
     def _woken(self, row: Any, now: int | None) -> str:
         """The queue in which the update makes a job available, or ''."""
         due = row[KIND] in PUT_OFF and (row[DUE] or 0) <= (now if now is not None else self._clock.now())
         return row[QUEUE] if row[KIND] == ENQUEUED or due else ""
-
-    async def _settle(self, conn: Connection, claims: Sequence[tuple[int, Item]]) -> dict[int, Accepted]:
-        rows = [
-            (place, item.job.sequence, row[TOKEN], row[ID], row[KIND], row[STATE], row[DUE], row[RETRY_COUNT],
-             row[QUEUE], row[PRIORITY], row[MAX_RETRIES], row[JOB_TYPE], row[TIMEOUT], row[METADATA])
-            for place, item in claims
-            for row in (item.row,)
-        ]  # fmt: skip
-        rows.sort(key=lambda row: row[1])
-        sequences = {row[0]: row[1] for row in rows}
-        settled = await conn.fetch(self._queries.settle, self._clock.offset, self._not_kept, *columns(rows, 14))
-        return {
-            place: Accepted(version, sequences[place], attempt, crash_count, retry_count)
-            for place, version, attempt, crash_count, retry_count in settled
-        }
 
     async def _replace(
         self, conn: Connection, operation: str, items: Sequence[Item]
