@@ -138,7 +138,8 @@ def statements(queries: Queries) -> dict[str, tuple[str, tuple[Any, ...]]]:
         "lock_take": (queries.lock_take, (0, "job-5", "w", 1, 1)),
         "lock_touch": (queries.lock_touch, ("job-5",)),
         "lock_check": (queries.lock_check, (0, "job-5", 1)),
-        "claim_free": (queries.claim_free, (0, "job-8", "w")),
+        "claim_free": (queries.claim_free, (0, "job-8", 8)),
+        "lock_look": (queries.lock_look, (0, "job-8", "w")),
     }  # fmt: skip
 
 

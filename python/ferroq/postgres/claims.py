@@ -121,6 +121,8 @@ class Claims:
                 found = [row for row in rows if row["id"] is not None]
                 self._note(name, rows, found, started, cursor)
                 jobs += await self._sound(operation, found)
+                if rows[0]["cut"]:
+                    break  # 16 MiB of text are enough for one call
                 if len(found) == wanted:
                     continue  # done, unless some were buried
                 if cursor is not None:
@@ -230,7 +232,7 @@ class Claims:
             return bool(row["doomed"])
 
         async def fail(conn: Connection) -> None:
-            async with conn.transaction(isolation="read_committed"):
+            async with self._connections.transaction(conn):
                 rows = await conn.fetch(self._queries.doomed_lock, self._clock.offset, budget, self._max_crashes)
                 await conn.fetch(self._queries.doomed_fail, self._clock.offset, [row["seq"] for row in rows])
 

@@ -8,13 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, TypeAlias, TypeVar
 
 import asyncpg
 
-from ..errors import ConfigurationError, SchemaMismatchError, StorageError, StorageTimeoutError
+from ..errors import (
+    ConfigurationError,
+    SchemaMismatchError,
+    StorageClosedError,
+    StorageConnectionError,
+    StorageError,
+    StorageTimeoutError,
+)
 from . import migrate
 from .config import PostgresConfig
 from .errors import DRIVER, RETRIED, UNIQUE_VIOLATION, is_lost, sqlstate, wrapped
@@ -28,6 +35,8 @@ T = TypeVar("T")
 _ATTEMPTS: Final = 6  # of a statement that deadlocks
 _BACKOFF: Final = 0.005
 _PATIENCE: Final = 1.0  # seconds that the cancelling of a statement may take before its connection is dropped
+_IDLE: Final = 5.0  # seconds that the server waits for this process inside a transaction
+_GREETED: Final = 1_000  # sessions of a caller's pool that are known to have met the tokens
 _RESENDS: Final = 2  # after a dropped connection: a pool may hold more than one that is dead
 
 
@@ -42,6 +51,7 @@ class Connections:
         self._owned = config.pool is None
         self.store = config.address() if self._owned else f"pool {id(config.pool)}"
         """Tells the stores of this process apart, together with the schema."""
+        self._greeted: set[int] = set()
         self.listens_at = config.dsn(listening=True) if self._owned else self.store
         """Where news is heard."""
 
@@ -103,7 +113,7 @@ class Connections:
             await migrate.apply(connection, schema)
         else:
             await migrate.check(connection, schema)
-        if self.config.auto_migrate or not self._owned:
+        if self.config.auto_migrate:
             await connection.fetch(self.queries.token_raise)
 
     async def close(self, patience: float = 0.0) -> None:
@@ -190,12 +200,39 @@ class Connections:
 
     async def on(self, connection: Connection, operation: str, work: Callable[[Connection], Awaitable[T]]) -> T:
         """Runs `work` on the caller's own connection, in whatever transaction that is in."""
+        if connection.is_closed():
+            raise StorageConnectionError(
+                f"{operation}: the connection that was given is closed", backend="postgres", operation=operation
+            )
         try:
             return await work(connection)
         except DRIVER as error:
             if sqlstate(error) == UNIQUE_VIOLATION:
                 raise
             raise wrapped(error, operation, sent=True, secrets=self.secrets) from error
+
+    @asynccontextmanager
+    async def transaction(self, connection: Connection) -> AsyncIterator[None]:
+        """A short READ COMMITTED transaction, which the server ends if this process freezes in it: what it holds
+        locked would else stop the claims of all others. Inside the caller's own transaction: nothing but that."""
+        if connection.is_in_transaction():
+            yield
+            return
+        limit = round(min(_IDLE, self.config.command_timeout / 2) * 1000)
+        await connection.execute(
+            f"BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL idle_in_transaction_session_timeout = {max(1, limit)}"
+        )
+        try:
+            yield
+        except BaseException:
+            with suppress(*DRIVER):
+                await connection.execute("ROLLBACK")
+            raise
+        await connection.execute("COMMIT")
+
+    def may_listen(self) -> bool:
+        """Whether a connection can be spared for that: of a caller's pool of one, none can."""
+        return self.config.listen and (self._owned or self._pool is None or self._pool.get_max_size() > 1)
 
     async def connect_listener(self) -> Connection:
         """A connection of its own, for LISTEN; of the caller's pool where there is one."""
@@ -213,19 +250,37 @@ class Connections:
 
     async def _acquire(self, operation: str) -> Connection:
         pool = self._pool
+        if pool is None:
+            raise StorageClosedError(f"{operation}: the storage was closed", backend="postgres", operation=operation)
         try:
             # Around the whole of it: the driver's own time-out leaves out the reconnect of a dead connection.
             async with asyncio.timeout(self.config.connect_timeout):
-                return await pool.acquire(timeout=self.config.connect_timeout)
+                connection = await pool.acquire(timeout=self.config.connect_timeout)
         except TimeoutError as error:
+            most = f"max_connections is {self.config.max_connections}" if self._owned else "of the pool that was given"
             raise StorageTimeoutError(
-                f"{operation}: no free connection within {self.config.connect_timeout:g} s "
-                f"(max_connections is {self.config.max_connections})",
+                f"{operation}: no free connection within {self.config.connect_timeout:g} s ({most})",
                 backend="postgres",
                 operation=operation,
             ) from error
         except DRIVER as error:
             raise wrapped(error, operation, sent=False, secrets=self.secrets, connecting=True) from error
+        if not self._owned and connection.get_server_pid() not in self._greeted:
+            await self._greet_guest(connection, operation)
+        return connection
+
+    async def _greet_guest(self, connection: Connection, operation: str) -> None:
+        """What `_greet` is for a pool of ours: the caller's pool may have connected to a new primary."""
+        try:
+            await self._greet(connection)
+        except BaseException as error:
+            await self._give_back(connection, error)
+            if isinstance(error, DRIVER):
+                raise wrapped(error, operation, sent=False, secrets=self.secrets, connecting=True) from error
+            raise
+        if len(self._greeted) >= _GREETED:
+            self._greeted.clear()
+        self._greeted.add(connection.get_server_pid())
 
     async def _give_back(self, connection: Connection, failure: BaseException | None = None) -> None:
         """Back to the pool, or away with it: of a session that ended nobody else may make use.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
+import time
 import weakref
 from collections.abc import Sequence
 from contextlib import suppress
@@ -19,11 +20,35 @@ from ..errors import StorageError
 from .connection import Connections
 from .errors import DRIVER
 
-_RECONNECT: Final = (0.1, 5.0)
+_RECONNECT: Final = (0.05, 5.0)
+_PATIENCE: Final = 1.0  # seconds that leaving waits for a connection in the making
+_STEADY: Final = 1.0  # seconds after which a connection that goes was a good one
 _FAILURES: Final[tuple[type[Exception], ...]] = (StorageError, *DRIVER)
 
 _Key = tuple[int, str, str]
 _hubs: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[_Key, Hub]] = weakref.WeakKeyDictionary()
+
+
+class Waiter:
+    """One call that waits, and what woke it."""
+
+    __slots__ = ("event", "news", "owner", "queues")
+
+    def __init__(self, queues: Sequence[str] | None, owner: object) -> None:
+        self.event = asyncio.Event()
+        self.queues = None if queues is None else frozenset(queues)
+        self.owner = owner
+        self.news: list[str | None] = []
+        """Queues of the jobs that it was woken for, and that nobody else was."""
+
+    def tell(self, queue: str | None) -> None:
+        self.news.append(queue)
+        self.event.set()
+
+    def look(self) -> None:
+        """What was told until now is what the next look is for."""
+        self.news.clear()
+        self.event.clear()
 
 
 class Hub:
@@ -34,9 +59,10 @@ class Hub:
         self.sender_id = secrets.token_hex(4)
         """In the payloads of this hub's storages, whose waiters know already."""
         self._patience = patience
-        self._waiters: dict[asyncio.Event, tuple[frozenset[str] | None, object]] = {}
+        self._waiters: dict[Waiter, None] = {}
         self._members: list[Connections] = []
         self._listening: asyncio.Task[None] | None = None
+        self._connecting: asyncio.Future[Any] | None = None
 
     @classmethod
     def of(cls, connections: Connections) -> Hub:
@@ -59,32 +85,38 @@ class Hub:
                     del _hubs[asyncio.get_running_loop()][key]
         if self._listener() is None and self._listening is not None:
             listening, self._listening = self._listening, None
+            if self._connecting is not None and not self._connecting.done():
+                await asyncio.wait([self._connecting], timeout=_PATIENCE)
+                self._connecting.cancel()
             listening.cancel()
             await asyncio.wait([listening])
 
     # -------------------------------------------------------------- waiters
 
-    def add(self, event: asyncio.Event, queues: Sequence[str] | None, owner: object) -> None:
-        """From now on news of these queues sets the event."""
-        self._waiters[event] = (None if queues is None else frozenset(queues), owner)
+    def join(self, waiter: Waiter) -> None:
+        """From now on news wakes the waiter."""
+        self._waiters[waiter] = None
 
-    def remove(self, event: asyncio.Event) -> None:
-        self._waiters.pop(event, None)
+    def part(self, waiter: Waiter) -> None:
+        """The waiter goes. What it was told of and has not looked for is for the next one."""
+        self._waiters.pop(waiter, None)
+        for queue in waiter.news:
+            self.wake(queue, 1)
 
     def wake(self, queue: str | None, count: int) -> None:
         """Wakes waiters of that queue (None: of any), the longest waiting first, one a job."""
-        for event, (wanted, _) in self._waiters.items():
+        for waiter in self._waiters:
             if count <= 0:
                 return
-            if not event.is_set() and (queue is None or wanted is None or queue in wanted):
-                event.set()
+            if not waiter.event.is_set() and (queue is None or waiter.queues is None or queue in waiter.queues):
+                waiter.tell(queue)
                 count -= 1
 
     def wake_all(self, owner: object = None) -> None:
-        """Wakes every waiter, or those of one storage."""
-        for event, (_, whose) in self._waiters.items():
-            if owner is None or whose is owner:
-                event.set()
+        """Lets every waiter look, or those of one storage."""
+        for waiter in self._waiters:
+            if owner is None or waiter.owner is owner:
+                waiter.event.set()
 
     # -------------------------------------------------------------- listening
 
@@ -94,28 +126,26 @@ class Hub:
             self._listening = asyncio.ensure_future(self._keep_listening())
 
     def _listener(self) -> Connections | None:
-        return next((member for member in self._members if member.config.listen), None)
+        return next((member for member in self._members if member.may_listen()), None)
 
     async def _keep_listening(self) -> None:
         """One connection that LISTENs, made again whenever it goes; until then the poll serves."""
         pause = _RECONNECT[0]
         while (member := self._listener()) is not None:
-            try:
-                connection = await member.connect_listener()
-            except _FAILURES:
-                await asyncio.sleep(random.uniform(0.5, 1) * pause)  # noqa: S311 (jitter)
-                pause = min(_RECONNECT[1], 2 * pause)
-                continue
-            try:
-                await self._serve(connection)
-                pause = _RECONNECT[0]
-            except DRIVER:
-                # Ended by the server even before it could LISTEN, perhaps: not in a tight loop.
-                await asyncio.sleep(random.uniform(0.5, 1) * pause)  # noqa: S311 (jitter)
-                pause = min(_RECONNECT[1], 2 * pause)
-            finally:
-                with suppress(*DRIVER):
-                    connection.terminate()
+            started = time.monotonic()
+            # Whatever goes wrong, also right behind the LISTEN: it is tried again, and never in a tight loop.
+            with suppress(*_FAILURES):
+                self._connecting = asyncio.ensure_future(member.connect_listener())
+                try:
+                    # Never cancelled in the middle: the driver leaves an error behind that nobody fetches.
+                    await self._serve(await asyncio.shield(self._connecting))
+                finally:
+                    made = self._connecting
+                    if made.done() and not made.cancelled() and made.exception() is None:
+                        with suppress(*DRIVER):
+                            made.result().terminate()
+            pause = _RECONNECT[0] if time.monotonic() - started > _STEADY else min(_RECONNECT[1], 2 * pause)
+            await asyncio.sleep(random.uniform(0.5, 1) * pause)  # noqa: S311 (jitter)
 
     async def _serve(self, connection: Any) -> None:
         gone = asyncio.Event()

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import secrets
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..errors import StorageClosedError, StorageError
 from .connection import Connections
-from .hub import Hub
+from .hub import Hub, Waiter
 from .records import BACKEND
 
 if TYPE_CHECKING:
@@ -61,7 +62,8 @@ class Wakeups:
         Args:
             own: whether the waiters here know already.
         """
-        sender = self._hub.sender_id if own else ""
+        # Else of nobody, and each time of another: the server drops what a transaction has said before.
+        sender = self._hub.sender_id if own else secrets.token_hex(4)
         if len(available) > _MANY:
             return [f"{sender}:0:"]
         return [f"{sender}:{count}:{queue}" for queue, count in sorted(available.items())]
@@ -89,37 +91,32 @@ class Wakeups:
     async def wait(self, operation: str, queues: Sequence[str] | None, timeout: float | None) -> bool:
         """Sleeps until a claim may succeed (True), or `timeout` seconds are up (False)."""
         deadline = None if timeout is None else time.monotonic() + timeout
-        event = asyncio.Event()
+        waiter = Waiter(queues, self)
         # Before the first look: news that comes while it runs must not be missed.
-        self._hub.add(event, queues, self)
+        self._hub.join(waiter)
         try:
             self._hub.listen()
             while True:
-                event.clear()
+                waiter.look()
                 available, pause = await self._probe(operation, queues)
                 if available:
                     return True
                 left = None if deadline is None else deadline - time.monotonic()
                 if left is not None and left <= 0:
-                    if event.is_set():
+                    if waiter.event.is_set():
                         continue  # news while the last look was under way: look once more
                     return False
                 limits = [random.uniform(*_POLL), pause, left]  # noqa: S311 (jitter)
                 with suppress(TimeoutError):
                     async with asyncio.timeout(min(limit for limit in limits if limit is not None)):
-                        await event.wait()
+                        await waiter.event.wait()
                 if self._closed:
                     raise StorageClosedError(
                         f"{operation}: the storage was closed", backend=BACKEND, operation=operation
                     )
-        except BaseException:
-            if event.is_set():
-                # Cancelled with news in hand, which was perhaps meant for this one alone: pass it on.
-                self._hub.remove(event)
-                self._hub.wake_all()
-            raise
         finally:
-            self._hub.remove(event)
+            # With a job found, or cancelled: news that came meanwhile was perhaps meant for this one alone.
+            self._hub.part(waiter)
 
     async def _probe(self, operation: str, queues: Sequence[str] | None) -> tuple[bool, float | None]:
         """Whether a claim may succeed now, and seconds until something comes due or lapses."""

@@ -93,6 +93,8 @@ class Queries:
         self.lock_take = self._load("lock_take")
         self.lock_touch = self._load("lock_touch")
         self.lock_check = self._load("lock_check")
+        self.lock_undo = self._load("lock_undo")
+        self.lock_look = self._load("lock_look")
         self.lock_free = self._load("lock_free")
         self.claim_free = self._load("claim_free")
         self.guard = self._load("guard")

@@ -61,6 +61,8 @@ _KINDS: Final = (
 """By their numbers in the native module and in the tables."""
 
 _LAST_SEQUENCE: Final = 2**63 - 1
+_FRONT: Final = (-(2**31), -(2**63), 0)  # before the first key of the line
+_GRACE: Final = 0.25
 _EXPIRE_STEP: Final = 100
 _FINDINGS: Final = 100  # of one sort in a self-audit
 
@@ -183,13 +185,15 @@ class PostgresStorage(Storage):
             return
         await opened.wakeups.close()
         patience = self._config.command_timeout
+        started = time.monotonic()
         if self._active:
             self._idle = asyncio.Event()
             with suppress(TimeoutError):
                 async with asyncio.timeout(patience):
                     await self._idle.wait()
-        await opened.claims.finish(1.0)
-        await opened.connections.close(min(1.0, patience))
+        await opened.claims.finish(min(1.0, patience))
+        # What is in flight now is being cancelled, as its own time is up too: the server gets a moment to say so.
+        await opened.connections.close(min(1.0, max(_GRACE, patience - (time.monotonic() - started))))
 
     def clone(self) -> PostgresStorage:
         if self._open is not None and self._open.epoch != fork_epoch():
@@ -288,18 +292,19 @@ class PostgresStorage(Storage):
             fetch, offset, crashes = opened.connections.fetch, self._clock.offset, self._config.max_crashes
             budget = max(TAKEOVER, min(CHUNK, most or 0))
             wave = await fetch(operation, self._queries.wave, offset, budget, crashes)
-            rows: builtins.list[Any] = []
-            last = (-(2**31), -(2**63), 0)
-            while most is None or len(rows) < most:
-                page = await fetch(operation, self._queries.available, offset, CHUNK, crashes, *last)
-                rows += page
-                if len(page) < CHUNK:
-                    break
-                last = _key(page[-1])
-            # A claim between the two reads may have put some of the wave in line.
-            seen = {row["seq"] for row in rows}
-            rows = builtins.list(merge(rows, (row for row in wave if row["seq"] not in seen), key=_key))
-            return _decoded(operation, rows[:most])
+            step = CHUNK if most is None else min(CHUNK, most)
+            jobs: builtins.list[Job] = []
+            last, ended = _FRONT, False
+            while not ended and (most is None or len(jobs) < most):
+                page = await fetch(operation, self._queries.available, offset, step, crashes, *last)
+                ended = len(page) < step
+                last = _key(page[-1]) if page else last
+                # A claim between the two reads may have put some of the wave in line.
+                there = {row["seq"] for row in page}
+                ahead = [row for row in wave if row["seq"] not in there and (ended or _key(row) <= last)]
+                wave = [row for row in wave if _key(row) > last]
+                jobs += _decoded(operation, builtins.list(merge(page, ahead, key=_key)))
+            return jobs[:most]
 
     # ------------------------------------------------------------------ claims
 
@@ -432,7 +437,8 @@ class PostgresStorage(Storage):
             skip = _skip(if_exists, operation)
             if not isinstance(wake, bool):
                 raise TypeError(f"wake must be a bool, not {type(wake).__name__}")
-            if connection is not None and not hasattr(connection, "fetch"):
+            # A pool has some of these too, but no transaction to be part of.
+            if connection is not None and not all(hasattr(connection, name) for name in ("fetch", "is_in_transaction")):
                 raise TypeError(f"connection must be an asyncpg connection, not {type(connection).__name__}")
             given = _jobs(jobs)
             rows = snapshot(given, self._config.max_payload_bytes, BACKEND, operation)

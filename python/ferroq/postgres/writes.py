@@ -85,7 +85,7 @@ class Writes:
 
         async def guarded(conn: Connection) -> list[Any]:
             ids = [item.row[ID] for item in items if item.row[KIND] == PROCESSING]
-            async with conn.transaction(isolation="read_committed"):
+            async with self._connections.transaction(conn):
                 await conn.execute(self._queries.guard, ids)
                 rows = await self._store(conn, items, skip)
                 await conn.execute(self._queries.unguard, ids)
@@ -328,7 +328,7 @@ class Writes:
         self, conn: Connection, ids: Sequence[str], guard: Sequence[str] = ()
     ) -> AsyncIterator[dict[str, Standing]]:
         """A transaction in which nothing else moves these jobs; missing ones are not in the mapping."""
-        async with conn.transaction(isolation="read_committed"):
+        async with self._connections.transaction(conn):
             if guard:
                 await conn.execute(self._queries.guard, guard)
             rows: list[Any] = []
@@ -424,20 +424,23 @@ class Writes:
         renewed: dict[int, int] = {
             row["token"]: row["expires_at"] for row in await self._connections.run(operation, fast)
         }
-        rest = {item[0]: item[2] for item in items if item[2] not in renewed}
+        rest = [(item[0], item[2]) for item in items if item[2] not in renewed]
         if rest:
             renewed |= await self._connections.run(operation, lambda conn: self._extend_held(conn, rest, lock_timeout))
         return renewed
 
-    async def _extend_held(self, conn: Connection, tokens: dict[str, int], lock_timeout: int) -> dict[int, int]:
-        """Claims that lapsed and were put back in line: they leave the line again."""
+    async def _extend_held(
+        self, conn: Connection, claims: Sequence[tuple[str, int]], lock_timeout: int
+    ) -> dict[int, int]:
+        """Claims, by id and token, that lapsed and were put back in line: they leave the line again."""
         renewed: dict[int, int] = {}
-        async with self._holding(conn, list(tokens)) as standings:
+        held = set(claims)
+        async with self._holding(conn, [job_id for job_id, _ in claims]) as standings:
             seqs: list[int] = []
             for job_id, standing in standings.items():
-                if standing.kind == PROCESSING and standing.token == tokens[job_id]:
+                if standing.kind == PROCESSING and standing.token is not None and (job_id, standing.token) in held:
                     seqs.append(standing.seq)
-                    renewed[tokens[job_id]] = standing.now + lock_timeout
+                    renewed[standing.token] = standing.now + lock_timeout
             if seqs:
                 expires = max(renewed.values())
                 await conn.execute(self._queries.unpark, sorted(seqs), expires)
@@ -447,12 +450,16 @@ class Writes:
 
     async def delete(self, operation: str, job_id: str) -> bool:
         """Removes a job with its locks."""
+        meant: set[int] = set()
 
         async def work(conn: Connection) -> bool:
             async with self._holding(conn, [job_id]) as standings:
-                if not standings:
-                    return False
                 seqs = [standing.seq for standing in standings.values()]
+                if meant and not meant.intersection(seqs):
+                    return True  # the first request deleted it; what bears the id now is another job
+                if not seqs:
+                    return False
+                meant.update(seqs)
                 await conn.execute(self._queries.delete, seqs, [job_id])
             return True
 
