@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from datetime import timedelta
+from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
 
 from ferroq import Job, JobState, JobStateKind
-from ferroq.errors import LockLostError, StorageClosedError, StorageWarning
+from ferroq.errors import (
+    LockLostError,
+    LoopMismatchError,
+    StorageClosedError,
+    StorageError,
+    StorageTimeoutError,
+    StorageWarning,
+)
 from ferroq.postgres import PostgresConfig, PostgresStorage
 from ferroq.testing.contract import promises
 from tests.contract.postgres_backend import PostgresBackend
+from tests.postgres.proxy import Proxy
 
 pytestmark = pytest.mark.anyio
 
@@ -162,3 +173,108 @@ async def test_auto_migrate_at_once_under_any_default_isolation(
         finally:
             await connection.execute(f"ALTER ROLE {role} RESET default_transaction_isolation")
             await connection.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE")
+
+
+@promises("E1", "C5")
+async def test_a_first_use_from_several_loops_opens_it_on_one(
+    backend: PostgresBackend, storage: PostgresStorage
+) -> None:
+    fresh = backend.made(storage.config.schema_name)
+    backend.opened.remove(fresh)
+    ready = threading.Barrier(4)
+
+    def use() -> BaseException | None:
+        async def first() -> BaseException | None:
+            ready.wait(10)
+            try:
+                async with asyncio.timeout(10):
+                    await fresh.get("none")
+            except StorageError as error:
+                return error
+            finally:
+                # The loop that has it stays until the others have tried.
+                await asyncio.to_thread(ready.wait, 10)
+            await fresh.close()
+            return None
+
+        return asyncio.run(first())
+
+    answers = await asyncio.gather(*(asyncio.to_thread(use) for _ in range(4)))
+    assert [answer for answer in answers if answer is None] == [None]
+    assert all(isinstance(answer, LoopMismatchError) for answer in answers if answer is not None)
+
+
+@promises("Q13", "E4")
+async def test_what_was_settled_stands_when_the_rest_of_a_chunk_fails(
+    backend: PostgresBackend, storage: PostgresStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await storage.enqueue_many([Job("work", id=name) for name in "abc"])
+    *claimed, free = [*await storage.fetch_available_jobs_atomic("w", 2), await storage.get("c")]
+    assert free is not None
+    for job in claimed:
+        assert job is not None
+        job.set_state(JobState.succeeded(1))
+    free.priority = 9
+    assert storage._open is not None
+    writes = storage._open.writes
+    at_once = writes._at_once
+
+    async def failing(operation: str, query: str, *rest: Any) -> Any:
+        if query == storage._queries.replace:
+            raise StorageTimeoutError("statement_timeout", operation=operation)
+        return await at_once(operation, query, *rest)
+
+    monkeypatch.setattr(writes, "_at_once", failing)
+    one, two, three = await storage.update_many([job for job in (*claimed, free) if job is not None])
+    assert (one, two) == (None, None)
+    assert isinstance(three, StorageTimeoutError)
+    assert [(job.version, job.lock) for job in claimed if job is not None] == [(3, None)] * 2
+
+
+@promises("L7", "Q11")
+async def test_a_claim_still_running_when_it_is_sent_again_is_given_back(
+    backend: PostgresBackend, storage: PostgresStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server does not notice that its client is gone: the first statement waits for a table, and claims later."""
+    monkeypatch.setattr("ferroq.postgres.claims._LOOKS", (0.3, 1.0))
+    parts = urlsplit(backend.dsn)
+    async with Proxy(parts.hostname or "127.0.0.1", parts.port or 5432) as proxy:
+        address = parts._replace(netloc=f"{parts.username}@127.0.0.1:{proxy.port}").geturl()
+        far = backend.made(storage.config.schema_name, database_url=address, max_connections=1, listen=False)
+        assert await far.fetch_and_lock_job("w") is None
+        await storage.enqueue_many([Job("work", id=name) for name in "abc"])
+        blocker = await asyncpg.connect(backend.dsn)
+        transaction = blocker.transaction()
+        await transaction.start()
+        await blocker.execute(f"LOCK TABLE {storage.config.schema_name}.ready IN ACCESS EXCLUSIVE MODE")
+        task = asyncio.ensure_future(far.fetch_and_lock_job("w"))
+        waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+        async with asyncio.timeout(10):
+            while await blocker.fetchval(waiting) < 1:
+                await asyncio.sleep(0.005)
+            proxy.cut()
+            while await blocker.fetchval(waiting) < 2:
+                await asyncio.sleep(0.005)
+        await transaction.rollback()
+        await blocker.close()
+        assert await task is not None
+        async with asyncio.timeout(10):
+            while (await storage.get_job_counts())[JobStateKind.PROCESSING] != 1:
+                await asyncio.sleep(0.01)
+        assert {job.attempt for job in await storage.list("enqueued")} == {0}
+        await far.close()
+
+
+@promises("L4")
+async def test_locked_ids_do_not_keep_others_from_failing(backend: PostgresBackend) -> None:
+    storage = await backend.open(max_crashes=1)
+    await storage.enqueue_many([Job("work", id=f"j{index:03}") for index in range(101)])
+    jobs = await storage.fetch_available_jobs_atomic("w", 101, lock_timeout=1)
+    for job in jobs[:100]:
+        assert await storage.try_acquire_job_lock(job.id, "other", 600) is False
+    await backend.advance(2)
+    for job in jobs[:100]:
+        assert await storage.try_acquire_job_lock(job.id, "other", 600)
+    assert await storage.fetch_and_lock_job("w") is None
+    counts = await storage.get_job_counts()
+    assert (counts[JobStateKind.FAILED], counts[JobStateKind.PROCESSING]) == (1, 100)

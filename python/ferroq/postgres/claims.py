@@ -30,6 +30,7 @@ _START: Final = (-(2**31), -(2**63), 0)
 _WADED: Final = 5_000
 _OVERLOOKED: Final = 0.1  # seconds that a job ahead of the cursor may be overlooked
 _CURSORS: Final = 64
+_LOOKS: Final = (1.0, 9.0)  # seconds after which a request without an answer is looked after, one look after the other
 _PATIENCE: Final = 1.0  # seconds that a cancelled call waits for its request to be answered and given back
 
 
@@ -60,6 +61,7 @@ class Claims:
         self._max_crashes = config.max_crashes
         self._cursors: OrderedDict[tuple[str, ...] | None, _Cursor] = OrderedDict()
         self._undoing: set[asyncio.Task[None]] = set()
+        self._finishing = asyncio.Event()
 
     async def claim(
         self, operation: str, worker: str, limit: int, queues: Sequence[str] | None, lock_timeout: int
@@ -93,6 +95,7 @@ class Claims:
 
     async def finish(self, patience: float) -> None:
         """Waits for what is being given back."""
+        self._finishing.set()
         if self._undoing:
             await asyncio.wait(self._undoing, timeout=patience)
 
@@ -173,12 +176,43 @@ class Claims:
             found: list[Any] = await conn.fetch(query, *arguments)
             return found
 
+        resent = False
+
         async def again(conn: Connection) -> list[Any]:
             # The reply was lost: what the first request claimed is ours.
+            nonlocal resent
+            resent = True
             mine: list[Any] = await conn.fetch(self._queries.claimed_by, request)
             return mine or await once(conn)
 
-        return await self._connections.run(operation, once, again=again)
+        try:
+            rows = await self._connections.run(operation, once, again=again)
+        except StorageError as error:
+            if error.outcome == "unknown":
+                self._look_after(operation, request, frozenset())
+            raise
+        if resent:
+            self._look_after(operation, request, frozenset(row["token"] for row in rows))
+        return rows
+
+    def _look_after(self, operation: str, request: int, known: frozenset[int]) -> None:
+        """A request that nobody answered may still be running on the server: what it claims later is given back."""
+        task = asyncio.ensure_future(self._recover(operation, request, known))
+        self._undoing.add(task)
+        task.add_done_callback(self._undoing.discard)
+
+    async def _recover(self, operation: str, request: int, known: frozenset[int]) -> None:
+        for pause in _LOOKS:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._finishing.wait()
+            # Whatever goes wrong here, the lapse gives the jobs back.
+            with suppress(StorageError):
+                rows = await self._connections.fetch(operation, self._queries.claimed_by, request)
+                lost = [record_of(row) for row in rows if row["token"] not in known]
+                held = [job for job in restore(lost, BACKEND, operation) if not isinstance(job, Exception)]
+                if held:
+                    await self._give_back(operation, held)
 
     def _note(
         self,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+import threading
 import time
 import warnings
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence, Sized
+from contextlib import asynccontextmanager, contextmanager, suppress
 from heapq import merge
 from typing import Any, Final
 
@@ -63,8 +64,10 @@ _KINDS: Final = (
 _LAST_SEQUENCE: Final = 2**63 - 1
 _FRONT: Final = (-(2**31), -(2**63), 0)  # before the first key of the line
 _GRACE: Final = 0.25
-_EXPIRE_STEP: Final = 100
+_EXPIRE_STEP: Final = CHUNK  # a kind, once a second
 _FINDINGS: Final = 100  # of one sort in a self-audit
+
+_choosing = threading.Lock()
 
 # When this process last purged what a store keeps for a time only, by store.
 _expired: dict[tuple[str, str], float] = {}
@@ -105,7 +108,7 @@ class PostgresStorage(Storage):
         self._queries = Queries(config.schema_name)
         self._clock = Clock()
         self._open: _Open | None = None
-        self._opening: asyncio.Lock | None = None
+        self._opening: tuple[int, asyncio.AbstractEventLoop, asyncio.Lock] | None = None
         self._active = 0
         self._idle: asyncio.Event | None = None
         self._closed = False
@@ -142,9 +145,7 @@ class PostgresStorage(Storage):
         opened = self._checked(operation)
         if opened is not None:
             return opened
-        if self._opening is None:
-            self._opening = asyncio.Lock()
-        async with self._opening:
+        async with self._turn(operation):
             opened = self._checked(operation)
             if opened is None:
                 opened = _Open(self._config, self._queries, self._clock, self._give_back)
@@ -154,6 +155,24 @@ class PostgresStorage(Storage):
                     self._checked(operation)
                 self._open = opened
         return opened
+
+    def _turn(self, operation: str) -> asyncio.Lock:
+        """The lock under which the storage is opened: of the loop that tries it first, and of no other beside it."""
+        running = asyncio.get_running_loop()
+        with _choosing:
+            if self._opening is not None:
+                epoch, loop, lock = self._opening
+                if epoch == fork_epoch() and loop is running:
+                    return lock
+                if epoch == fork_epoch() and loop.is_running():
+                    raise LoopMismatchError(
+                        f"{operation}: the storage is being opened on another event loop; use clone()",
+                        backend=BACKEND,
+                        operation=operation,
+                    )
+            lock = asyncio.Lock()
+            self._opening = (fork_epoch(), running, lock)
+            return lock
 
     @asynccontextmanager
     async def _operation(self, operation: str) -> AsyncIterator[_Open]:
@@ -355,8 +374,9 @@ class PostgresStorage(Storage):
             held = _held(jobs)
             renewed: dict[int, int] = {}
             tokens = {token: (job.id, job.sequence, token) for job, token in held if token is not None}
-            for page in _pages(builtins.list(tokens.values())):
-                renewed |= await opened.writes.extend(operation, page, self._length(length))
+            with _doubtful(renewed):
+                for page in _pages(builtins.list(tokens.values())):
+                    await opened.writes.extend(operation, page, self._length(length), renewed)
             for job, token in held:
                 if token in renewed:
                     renew(job, token, renewed[token])
@@ -382,10 +402,9 @@ class PostgresStorage(Storage):
                 first.setdefault(token, place)
         items = [(place, held[place][0].id, held[place][0].sequence, token) for token, place in first.items()]
         accepted: dict[int, Accepted] = {}
-        for page in _pages(items):
-            found, wake = await opened.writes.release(operation, page, delay)
-            accepted |= found
-            opened.wakeups.announce(wake)
+        with _doubtful(accepted):
+            for page in _pages(items):
+                opened.wakeups.announce(await opened.writes.release(operation, page, delay, accepted))
         answers = []
         for job, token in held:
             made = accepted.get(first[token]) if token is not None else None
@@ -559,16 +578,17 @@ class PostgresStorage(Storage):
     ) -> int:
         async with self._operation("purge") as opened:
             numbers, age, most = check_purge(kinds, older_than, limit, BACKEND, "purge")
-            deleted = 0
-            while most is None or deleted < most:
-                step = CHUNK if most is None else min(CHUNK, most - deleted)
-                row = await opened.connections.fetchrow(
-                    "purge", self._queries.purge, self._clock.offset, numbers, age, step
-                )
-                deleted += row["deleted"]
-                if row["looked_at"] < step:
-                    break
-            return deleted
+            steps: builtins.list[int] = []
+            with _doubtful(steps):
+                while most is None or sum(steps) < most:
+                    step = CHUNK if most is None else min(CHUNK, most - sum(steps))
+                    row = await opened.connections.fetchrow(
+                        "purge", self._queries.purge, self._clock.offset, numbers, age, step
+                    )
+                    steps.append(row["deleted"])
+                    if row["looked_at"] < step:
+                        break
+            return sum(steps)
 
     async def _expire(self, opened: _Open) -> None:
         """Purges a step of what is kept for a time only, at most once a second in this process [C1]."""
@@ -631,6 +651,17 @@ def _held(jobs: Iterable[Job]) -> builtins.list[tuple[Job, int | None]]:
 
 def _pages(items: builtins.list[Any]) -> Iterable[builtins.list[Any]]:
     return (items[at : at + CHUNK] for at in range(0, len(items), CHUNK))
+
+
+@contextmanager
+def _doubtful(done: Sized) -> Iterator[None]:
+    """Of a call in several steps: once a step is done, no error of a later one says that nothing was applied."""
+    try:
+        yield
+    except StorageError as error:
+        if done:
+            error.outcome = "unknown"
+        raise
 
 
 def _skip(if_exists: str, operation: str) -> bool:

@@ -346,17 +346,20 @@ class Writes:
     # -------------------------------------------------------------- claims that end otherwise
 
     async def release(
-        self, operation: str, items: Sequence[tuple[int, str, int, int]], delay: int | None
-    ) -> tuple[dict[int, Accepted], Counter[str]]:
-        """Gives claims back: items are place, id, sequence and token. The accepted ones, and what became
-        available, by queue."""
+        self,
+        operation: str,
+        items: Sequence[tuple[int, str, int, int]],
+        delay: int | None,
+        accepted: dict[int, Accepted],
+    ) -> Counter[str]:
+        """Gives claims back: items are place, id, sequence and token. `accepted` takes those that were, by place; the
+        answer is what became available, by queue."""
         rows = sorted(((place, seq, token, job_id) for place, job_id, seq, token in items), key=lambda row: row[1])
 
         async def fast(conn: Connection) -> list[Any]:
             found: list[Any] = await conn.fetch(self._queries.release, self._clock.offset, delay, *columns(rows, 4))
             return found
 
-        accepted: dict[int, Accepted] = {}
         wake: Counter[str] = Counter()
         for row in await self._connections.run(operation, fast):
             accepted[row["ord"]] = Accepted(
@@ -369,7 +372,7 @@ class Writes:
             slow, queues = await self._connections.run(operation, lambda conn: self._release_held(conn, rest, delay))
             accepted |= slow
             wake.update(queues)
-        return accepted, wake if delay is None else Counter()
+        return wake if delay is None else Counter()
 
     async def _release_held(
         self, conn: Connection, items: Sequence[tuple[int, str, int, int]], delay: int | None
@@ -406,8 +409,10 @@ class Writes:
             await self._put(conn, changes, [])
         return accepted, wake
 
-    async def extend(self, operation: str, items: Sequence[tuple[str, int, int]], lock_timeout: int) -> dict[int, int]:
-        """Renews claims: items are id, sequence and token. Expiry by token of the renewed ones."""
+    async def extend(
+        self, operation: str, items: Sequence[tuple[str, int, int]], lock_timeout: int, renewed: dict[int, int]
+    ) -> None:
+        """Renews claims: items are id, sequence and token. `renewed` takes the new expiry of each by its token."""
         ordered = sorted(items, key=lambda item: item[1])
 
         async def fast(conn: Connection) -> list[Any]:
@@ -421,13 +426,12 @@ class Writes:
             )
             return found
 
-        renewed: dict[int, int] = {
-            row["token"]: row["expires_at"] for row in await self._connections.run(operation, fast)
-        }
+        renewed.update({row["token"]: row["expires_at"] for row in await self._connections.run(operation, fast)})
         rest = [(item[0], item[2]) for item in items if item[2] not in renewed]
         if rest:
-            renewed |= await self._connections.run(operation, lambda conn: self._extend_held(conn, rest, lock_timeout))
-        return renewed
+            renewed.update(
+                await self._connections.run(operation, lambda conn: self._extend_held(conn, rest, lock_timeout))
+            )
 
     async def _extend_held(
         self, conn: Connection, claims: Sequence[tuple[str, int]], lock_timeout: int
