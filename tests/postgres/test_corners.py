@@ -209,10 +209,10 @@ async def test_what_was_settled_stands_when_the_rest_of_a_chunk_fails(
     backend: PostgresBackend, storage: PostgresStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await storage.enqueue_many([Job("work", id=name) for name in "abc"])
-    *claimed, free = [*await storage.fetch_available_jobs_atomic("w", 2), await storage.get("c")]
+    claimed = await storage.fetch_available_jobs_atomic("w", 2)
+    free = await storage.get("c")
     assert free is not None
     for job in claimed:
-        assert job is not None
         job.set_state(JobState.succeeded(1))
     free.priority = 9
     assert storage._open is not None
@@ -225,10 +225,10 @@ async def test_what_was_settled_stands_when_the_rest_of_a_chunk_fails(
         return await at_once(operation, query, *rest)
 
     monkeypatch.setattr(writes, "_at_once", failing)
-    one, two, three = await storage.update_many([job for job in (*claimed, free) if job is not None])
+    one, two, three = await storage.update_many([*claimed, free])
     assert (one, two) == (None, None)
     assert isinstance(three, StorageTimeoutError)
-    assert [(job.version, job.lock) for job in claimed if job is not None] == [(3, None)] * 2
+    assert [(job.version, job.lock) for job in claimed] == [(3, None)] * 2
 
 
 @promises("L7", "Q11")

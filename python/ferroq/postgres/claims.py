@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     Key = tuple[int, int, int]
 
 TAKEOVER: Final = 100
+_RECORD: Final = slice(4, 23)  # of the columns of claim.sql
 _START: Final = (-(2**31), -(2**63), 0)
 # Dead index entries in one claim's way from which on it may start at the last claimed key [Q27]. In normal running they
 # are killed as they are met and vacuumed by the ten thousand.
@@ -209,7 +210,7 @@ class Claims:
             # Whatever goes wrong here, the lapse gives the jobs back.
             with suppress(StorageError):
                 rows = await self._connections.fetch(operation, self._queries.claimed_by, request)
-                lost = [record_of(row) for row in rows if row["token"] not in known]
+                lost = [row[_RECORD] for row in rows if row["token"] not in known]
                 held = [job for job in restore(lost, BACKEND, operation) if not isinstance(job, Exception)]
                 if held:
                     await self._give_back(operation, held)
@@ -241,7 +242,7 @@ class Claims:
         and claims that lapsed too often for this process although another had put them in line [L4]."""
         jobs: list[Job] = []
         buried: list[tuple[int, int, str]] = []
-        for row, job in zip(rows, restore([record_of(row) for row in rows], BACKEND, operation), strict=True):
+        for row, job in zip(rows, restore([row[_RECORD] for row in rows], BACKEND, operation), strict=True):
             if isinstance(job, CorruptJobError):
                 buried.append((row["seq"], row["token"], "the stored record cannot be decoded"))
             elif row["lapsed"] and row["crash_count"] >= self._max_crashes:
@@ -272,14 +273,3 @@ class Claims:
 
         if await self._connections.run(operation, move):
             await self._connections.run(operation, fail)
-
-
-FIELDS: Final = (
-    "id", "method", "arguments", "created_at", "queue", "priority", "max_retries", "job_type", "timeout_seconds",
-    "metadata", "kind", "state", "attempt", "crash_count", "retry_count", "version", "seq", "token", "expires_at",
-)  # fmt: skip
-
-
-def record_of(row: Any) -> Any:
-    """The columns that `restore` reads, out of a row that has more."""
-    return tuple(row[name] for name in FIELDS)

@@ -64,6 +64,7 @@ class Queries:
         self._schema = quoted(schema)
         self.enqueue = self._load("enqueue", on_conflict="")
         self.enqueue_skip = self._load("enqueue", on_conflict="ON CONFLICT (id) DO NOTHING")
+        self.enqueue_common = self._load("enqueue_common")
         self._claim_all = self._claims("all", "picked")
         self._claim_queue = self._claims("queue", "picked")
         self._claim_queues = self._claims("queues", "heads")

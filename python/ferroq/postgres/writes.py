@@ -28,7 +28,6 @@ from .records import (
     BACKEND,
     DUE,
     ENQUEUED,
-    FINAL,
     ID,
     JOB_TYPE,
     KIND,
@@ -49,6 +48,7 @@ from .records import (
     Standing,
     columns,
     judge,
+    not_kept,
     replaced,
 )
 
@@ -69,8 +69,7 @@ class Writes:
         self._queries = connections.queries
         self._clock = clock
         self._lock_timeout = round(config.lock_timeout * 1_000_000)
-        keeps = zip(FINAL, (config.keep_succeeded, config.keep_failed, config.keep_deleted), strict=True)
-        self._not_kept = [kind for kind, keep in keeps if keep == 0]
+        self._not_kept = not_kept(config)
 
     # -------------------------------------------------------------- enqueue
 
@@ -173,9 +172,15 @@ class Writes:
 
     # -------------------------------------------------------------- update
 
-    async def update(self, operation: str, items: Sequence[Item]) -> tuple[list[StorageError | Accepted], Counter[str]]:
+    async def update(
+        self, operation: str, items: Sequence[Item], *, again: bool = False
+    ) -> tuple[list[StorageError | Accepted], Counter[str]]:
         """Updates a chunk with no id twice; a verdict each, by position, and how many jobs became available,
-        by queue. A statement that got no answer gives its error to its jobs, and to them alone."""
+        by queue. A statement that got no answer gives its error to its jobs, and to them alone.
+
+        Args:
+            again: a first request for these was sent, and its answer lost.
+        """
         verdicts: dict[int, StorageError | Accepted] = {}
         wake: Counter[str] = Counter()
         settling: list[tuple[int, Item]] = []
@@ -187,7 +192,7 @@ class Writes:
                     settling.append((place, item))
                 elif row[VERSION] < _LAST_VERSION:
                     replacing.append((place, item))
-        resent: set[int] = set()
+        resent: set[int] = set(range(len(items))) if again else set()
         for fast, mark, chosen in (
             (self._queries.settle, TOKEN, settling),
             (self._queries.replace, VERSION, replacing),

@@ -5,7 +5,7 @@
 WITH clock AS MATERIALIZED (SELECT {now} AS now),
 freed AS (
     DELETE FROM {schema}.lease l
-     WHERE l.seq = (SELECT j.seq FROM {schema}.job j WHERE j.id = $2) AND l.token = $3 AND NOT l.parked
+     WHERE l.seq = (SELECT j.seq FROM {schema}.job j WHERE j.id = $2) AND l.token = $3 AND l.parked::int = 0
        AND l.expires_at > (SELECT now FROM clock)
     RETURNING l.*
 )
