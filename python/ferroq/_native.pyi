@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal, Self, TypeAlias, final, type_check_on
 
 from typing_extensions import disjoint_base
 
-from ._rows import Row, Stored
+from ._rows import EnqueueColumns, Row, SettleColumns, Stored
 from .errors import StorageError
 from .kinds import JobStateKind
 
@@ -24,18 +24,22 @@ __all__ = [
     "JobState",
     "ManualClock",
     "Store",
+    "accept_enqueued",
+    "accept_settled",
     "check_claim",
     "check_limit",
     "check_list",
     "check_name",
     "check_purge",
     "check_seconds",
+    "enqueue_columns",
     "fork_epoch",
     "renew",
     "restore",
     "restore_job",
     "restore_lock",
     "restore_state",
+    "settle_columns",
     "snapshot",
     "write_back",
 ]
@@ -403,6 +407,23 @@ class Store:
 
 def snapshot(jobs: Iterable[Job], max_payload_bytes: int, backend: str, operation: str) -> builtins.list[Row]:
     """What the jobs carry at this moment, checked (metadata, sizes); no later use of the objects changes it."""
+
+def enqueue_columns(
+    jobs: builtins.list[Job], max_payload_bytes: int, backend: str, operation: str
+) -> builtins.list[tuple[int, EnqueueColumns]] | None:
+    """Enqueued jobs as the columns of chunks, each with the number of its jobs, checked as `snapshot` does; None where
+    one is in another state or an id comes twice. A column whose rows are all alike has one entry."""
+
+def accept_enqueued(jobs: builtins.list[Job], sequences: builtins.list[int]) -> None:
+    """Writes an accepted enqueue of such a chunk back, by position."""
+
+def settle_columns(jobs: builtins.list[Job], max_payload_bytes: int) -> SettleColumns | None:
+    """Settled claims as the columns of one statement, by sequence; None where it takes more than that. A column whose
+    rows are all alike has one entry."""
+
+def accept_settled(jobs: builtins.list[Job], rows: builtins.list[Any]) -> builtins.list[int]:
+    """Writes accepted settlements back: rows of place, version, attempt, crash_count, retry_count. The places of the
+    others."""
 
 def restore(rows: Iterable[Stored], backend: str, operation: str) -> builtins.list[Job | StorageError]:
     """Jobs out of stored columns; a row that cannot be decoded gives a `CorruptJobError` in its place. The text of the

@@ -49,3 +49,34 @@ Stored: TypeAlias = tuple[
     int | None,  # 17 token, with a claim
     int | None,  # 18 lock expiry, µs, with a claim
 ]
+
+EnqueueColumns: TypeAlias = tuple[
+    list[str],  # 0 id
+    list[str],  # 1 method
+    list[str],  # 2 arguments
+    list[int],  # 3 created_at, µs
+    list[str],  # 4 queue
+    list[int],  # 5 priority
+    list[int],  # 6 max_retries
+    list[str | None],  # 7 job_type
+    list[int | None],  # 8 timeout_seconds
+    list[str | None],  # 9 metadata
+    list[int],  # 10 enqueued_at, µs
+]
+
+SettleColumns: TypeAlias = tuple[
+    list[int],  # 0 place
+    list[int],  # 1 sequence
+    list[int],  # 2 token
+    list[str],  # 3 id
+    list[int],  # 4 kind
+    list[str],  # 5 state
+    list[int | None],  # 6 due
+    list[int],  # 7 retry_count
+    list[str],  # 8 queue
+    list[int],  # 9 priority
+    list[int],  # 10 max_retries
+    list[str | None],  # 11 job_type
+    list[int | None],  # 12 timeout_seconds
+    list[str | None],  # 13 metadata
+]

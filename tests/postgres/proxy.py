@@ -10,7 +10,8 @@ from typing import Self
 class Proxy:
     """Listens on a free port of 127.0.0.1 and passes on to a server.
 
-    `losing` drops the server's next answer and cuts all connections; `muted` keeps them and says nothing for ever.
+    `losing` drops the server's next answer, behind as many as `passing` says, and cuts all connections; `muted` keeps
+    them and says nothing for ever.
     """
 
     def __init__(self, host: str, port: int) -> None:
@@ -20,6 +21,7 @@ class Proxy:
         self._writers: set[asyncio.StreamWriter] = set()
         self.port = 0
         self.losing = False
+        self.passing = 0
         self.muted = False
         self.lost = 0
 
@@ -62,7 +64,9 @@ class Proxy:
             while data := await source.read(65536):
                 if replies and self.muted:
                     continue
-                if replies and self.losing:
+                if replies and self.losing and self.passing:
+                    self.passing -= 1
+                elif replies and self.losing:
                     # The server has answered: the work is done, and nobody will hear of it.
                     self.losing = False
                     self.lost += 1

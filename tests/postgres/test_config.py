@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote, urlsplit
 
+import asyncpg
 import pytest
 
+from ferroq import StorageInstance
 from ferroq.errors import ConfigurationError
 from ferroq.postgres import PostgresConfig, PostgresStorage
 from ferroq.testing.contract import promises
@@ -69,6 +72,47 @@ def test_the_address_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch)
 def test_impossible_values_are_refused(fields: dict[str, Any], named: str) -> None:
     with pytest.raises(ConfigurationError, match=named):
         PostgresConfig(**fields)
+
+
+@promises("C4")
+@pytest.mark.parametrize(
+    ("url", "dsn"),
+    [
+        ("postgres://ada:p%40ss@h/jobs", "postgresql://ada:p%40ss@h/jobs"),
+        ("postgresql:///jobs?host=/run/pg", "postgresql:///jobs?host=%2Frun%2Fpg"),
+        ("postgresql://ada@/jobs?host=/run/pg&port=5433", "postgresql://ada@/jobs?host=%2Frun%2Fpg&port=5433"),
+        ("postgresql://%2Frun%2Fpg/jobs", "postgresql://%2Frun%2Fpg/jobs"),
+        ("postgresql://ada@[::1]:5433/jobs", "postgresql://ada@[::1]:5433/jobs"),
+        (
+            "postgresql://h1:5432,h2:5433/jobs?target_session_attrs=read-write",
+            "postgresql://h1:5432,h2:5433/jobs?target_session_attrs=read-write",
+        ),
+        ("postgresql:///jobs", "postgresql:///jobs"),
+    ],
+)
+def test_addresses_as_libpq_spells_them(monkeypatch: pytest.MonkeyPatch, url: str, dsn: str) -> None:
+    assert PostgresConfig(database_url=url).dsn() == dsn
+    assert PostgresConfig.from_url(url).dsn() == dsn
+    ours = PostgresConfig.from_url(url + ("&" if "?" in url else "?") + "schema_name=mail&sslmode=disable")
+    assert (ours.schema_name, ours.sslmode) == ("mail", "disable")
+    assert ours.dsn() == dsn + ("&" if "?" in dsn else "?") + "sslmode=disable"
+    monkeypatch.setenv("DATABASE_URL", url)
+    assert PostgresConfig().dsn() == dsn
+
+
+@pytest.mark.anyio
+@promises("C4", "C5")
+async def test_a_socket_is_reached_by_its_folder(postgres_dsn: str, connection: asyncpg.Connection) -> None:
+    parts = urlsplit(postgres_dsn)
+    folder = (await connection.fetchval("SHOW unix_socket_directories")).split(",")[0].strip()
+    user, database, options = parts.username, parts.path, "schema_name=socket&auto_migrate=true"
+    for url in (
+        f"postgresql://{user}@{database}?host={folder}&port={parts.port}&{options}",
+        f"postgres://{user}@{quote(folder, safe='')}:{parts.port}{database}?{options}",
+    ):
+        async with await StorageInstance.connect(url) as storage:
+            assert await storage.get("none") is None
+    await connection.execute("DROP SCHEMA socket CASCADE")
 
 
 @promises("C4")

@@ -77,16 +77,13 @@ class Load:
                 for job in jobs:
                     job.set_state(JobState.succeeded(1))
                 tokens = [job.lock.token if job.lock else 0 for job in jobs]
-                try:
-                    verdicts = await self.storage.update_many(jobs)
-                except StorageError:
-                    self.doubtful.update(job.id for job in jobs)
-                    raise
+                verdicts = await self.storage.update_many(jobs)
                 for job, token, verdict in zip(jobs, tokens, verdicts, strict=True):
                     if verdict is None:
                         self.settled.setdefault(job.id, []).append(token)
-                    else:
-                        assert isinstance(verdict, LockLostError)
+                    elif not isinstance(verdict, LockLostError):
+                        self.note(verdict)
+                        self.doubtful.add(job.id)
             except StorageError as error:
                 self.note(error)
 

@@ -5,9 +5,10 @@ Under fresh and stale statistics, for custom and generic plans. `FERROQ_PLAN_ROW
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 from typing import Any
 
 import asyncpg
@@ -51,28 +52,38 @@ async def fill(connection: asyncpg.Connection, schema: str, share: float) -> Non
     )
 
 
-@pytest.fixture(params=["fresh", "stale"])
-async def schema(request: Any, backend: PostgresBackend) -> AsyncIterator[str]:
-    """A big store whose statistics are of now, or of when it had a thousandth of the rows."""
+@pytest.fixture(params=["fresh", "stale"], scope="module")
+def schema(request: Any, postgres_dsn: str) -> Iterator[str]:
+    """A big store whose statistics are of now, or of when it had a thousandth of the rows. No test changes it."""
     schema = f"plan_{request.param}"
-    connection = await asyncpg.connect(backend.dsn)
+    asyncio.run(make(postgres_dsn, schema, request.param))
+    yield schema
+    asyncio.run(drop(postgres_dsn, schema))
+
+
+async def drop(dsn: str, schema: str) -> None:
+    connection = await asyncpg.connect(dsn)
+    await connection.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE")
+    await connection.close()
+
+
+async def make(dsn: str, schema: str, statistics: str) -> None:
+    await drop(dsn, schema)
+    connection = await asyncpg.connect(dsn)
     try:
-        await connection.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE")
         await migrate.apply(connection, schema)
         for table in TABLES:
             await connection.execute(f"ALTER TABLE {schema}.{table} SET (autovacuum_enabled = false)")
-        if request.param == "stale":
+        if statistics == "stale":
             await fill(connection, schema, 0.001)
             for table in TABLES:
                 await connection.execute(f"ANALYZE {schema}.{table}")
             for table in TABLES:
                 await connection.execute(f"TRUNCATE {schema}.{table}")
         await fill(connection, schema, 1)
-        if request.param == "fresh":
+        if statistics == "fresh":
             for table in TABLES:
                 await connection.execute(f"ANALYZE {schema}.{table}")
-        yield schema
-        await connection.execute(f"DROP SCHEMA {schema} CASCADE")
     finally:
         await connection.close()
 
@@ -93,6 +104,11 @@ def statements(queries: Queries) -> dict[str, tuple[str, tuple[Any, ...]]]:
         0, [], list(range(count)), leased, leased, ids, [2] * count, ["{}"] * count, none, [0] * count,
         [f"q{s % 5}" for s in leased], [s % 3 for s in leased], [0] * count, none, none, none,
     )  # fmt: skip
+    replace: tuple[Any, ...] = (
+        0, [], list(range(100)), ready, [1] * 100, [f"job-{s}" for s in ready], [4] * 100, ["{}"] * 100, [None] * 100,
+        [0] * 100, [f"q{s % 5}" for s in ready], [s % 3 for s in ready], [0] * 100, [None] * 100, [None] * 100,
+        [None] * 100,
+    )  # fmt: skip
     return {
         "enqueue": (queries.enqueue, enqueue),
         "claim_all 1": (queries.claim_all(1), (0, 1, *CLAIM[2:])),
@@ -105,6 +121,8 @@ def statements(queries: Queries) -> dict[str, tuple[str, tuple[Any, ...]]]:
         "claim_queues 100": (queries.claim_queues(100), (*CLAIM, ["q1", "q2", "q4"], 100)),
         "settle": (queries.settle, settle),
         "settle, not kept": (queries.settle, (0, [2], *settle[2:])),
+        "replace": (queries.replace, replace),
+        "replace, not kept": (queries.replace, (0, [4], *replace[2:])),
         "release": (queries.release, (0, None, list(range(count)), leased, leased, ids)),
         "extend": (queries.extend, (0, 1, leased, leased, ids)),
         "hold": (queries.hold, (0, [f"job-{s}" for s in ready])),
@@ -120,7 +138,8 @@ def statements(queries: Queries) -> dict[str, tuple[str, tuple[Any, ...]]]:
         "lock_take": (queries.lock_take, (0, "job-5", "w", 1, 1)),
         "lock_touch": (queries.lock_touch, ("job-5",)),
         "lock_check": (queries.lock_check, (0, "job-5", 1)),
-        "claim_free": (queries.claim_free, (0, "job-8", "w")),
+        "claim_free": (queries.claim_free, (0, "job-8", 8)),
+        "lock_look": (queries.lock_look, (0, "job-8", "w")),
     }  # fmt: skip
 
 
@@ -189,6 +208,8 @@ async def test_no_plan_depends_on_the_backlog(backend: PostgresBackend, schema: 
 async def test_a_claim_returns_and_takes_exactly_its_limit(backend: PostgresBackend, schema: str) -> None:
     connection = await asyncpg.connect(backend.dsn)
     queries = Queries(schema)
+    transaction = connection.transaction()
+    await transaction.start()
     try:
         for limit in (1, 7, 100, 1000):
             before = await connection.fetchval(f"SELECT count(*) FROM {schema}.ready")
@@ -198,4 +219,5 @@ async def test_a_claim_returns_and_takes_exactly_its_limit(backend: PostgresBack
             keys = [(row["rank"], row["due"], row["seq"]) for row in rows]
             assert keys == sorted(keys)
     finally:
+        await transaction.rollback()
         await connection.close()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -129,15 +131,125 @@ async def test_an_enqueue_that_nobody_answered_is_unknown(
     assert proxy.lost == 2
 
 
+@promises("E4", "L3")
+@pytest.mark.parametrize("many", [False, True])
+async def test_an_unlocked_update_that_nobody_answered_is_unknown(
+    storage: PostgresStorage, far: PostgresStorage, proxy: Proxy, many: bool
+) -> None:
+    """Its version alone proves nothing afterwards: another may have moved it on."""
+    # Put off, so that nobody is to be woken: the lost answer would be that of the NOTIFY.
+    job, other = (Job("work", id=name, state=JobState.scheduled(datetime.now(UTC) + timedelta(9))) for name in "xy")
+    await far.enqueue_many([job, other])
+    await far.update(other)
+    job.priority = 7
+    proxy.losing = True
+    if many:
+        [error] = await far.update_many([job])
+    else:
+        with pytest.raises(StorageConnectionError) as caught:
+            await far.update(job)
+        error = caught.value
+    assert isinstance(error, StorageConnectionError)
+    assert (error.outcome, error.operation) == ("unknown", "update_many" if many else "update")
+    stored = await storage.get("x")
+    assert stored is not None
+    assert (stored.priority, stored.version) == (7, 2)
+
+
+@promises("Q4")
+async def test_a_resent_delete_answers_as_the_first(
+    storage: PostgresStorage, far: PostgresStorage, proxy: Proxy
+) -> None:
+    await storage.enqueue_many([Job("work", id=name) for name in "xyz"])
+    assert await far.delete("x")
+    proxy.passing, proxy.losing = 3, True  # BEGIN, hold, delete: it is the COMMIT whose answer is lost
+    assert await far.delete("y") is True
+    assert proxy.lost == 1
+    assert [job.id for job in await storage.list()] == ["z"]
+    assert await far.delete("y") is False
+
+
+@promises("L6")
+async def test_a_dead_connection_frees_no_lock(storage: PostgresStorage, far: PostgresStorage, proxy: Proxy) -> None:
+    """Found out at the first request: nothing of it reached the server, and nothing may be taken for done."""
+    await storage.enqueue(Job("work", id="x"))
+    assert await far.release_job_lock("x", "w") is False
+    assert await storage.fetch_and_lock_job("w") is not None
+    proxy.losing = True  # the answer of the look is lost, and nothing was freed
+    assert await far.release_job_lock("x", "w") is True
+    assert (await storage.get_job_counts())[JobStateKind.ENQUEUED] == 1
+    proxy.losing = True
+    assert await far.release_job_lock("x", "w") is False
+    assert await storage.fetch_and_lock_job("w") is not None
+    proxy.passing, proxy.losing = 1, True  # now that of the freeing
+    assert await far.release_job_lock("x", "w") is True
+    assert proxy.lost == 3
+    assert (await storage.get_job_counts())[JobStateKind.ENQUEUED] == 1
+
+
+@promises("L5")
+async def test_a_lock_that_was_taken_back_is_not_held(
+    storage: PostgresStorage, far: PostgresStorage, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the first and the third step of try_acquire the job is claimed, and the answer of the third is lost."""
+    assert far._open is not None
+    job = Job("work", id="x")
+    await storage.enqueue(job)
+    assert await far.try_acquire_job_lock("other", "w", 60)
+    run, steps = far._open.connections.run, []
+
+    async def stepwise(operation: str, work: Any, **options: Any) -> Any:
+        steps.append(operation)
+        if len(steps) == 3:
+            job.set_state(JobState.processing("w", "s"))
+            await storage.update(job)
+            proxy.losing = True
+        return await run(operation, work, **options)
+
+    monkeypatch.setattr(far._open.connections, "run", stepwise)
+    assert await far.try_acquire_job_lock("x", "w", 60) is False
+    assert (len(steps), proxy.lost) == (3, 1)
+    # Not held: it can be taken as soon as the claim is gone.
+    assert await storage.release_job_lock("x", "w")
+    assert await storage.try_acquire_job_lock("x", "z", 60) is True
+
+
+@promises("L5", "E4", "L7")
+@pytest.mark.parametrize("step", [2, 3])
+@pytest.mark.parametrize("cancelled", [False, True])
+async def test_a_lock_call_that_fails_half_way_leaves_no_lock(
+    storage: PostgresStorage, monkeypatch: pytest.MonkeyPatch, step: int, cancelled: bool
+) -> None:
+    await storage.enqueue(Job("work", id="x"), wake=False)
+    assert storage._open is not None
+    connections = storage._open.connections
+    run, steps = connections.run, []
+
+    async def failing(operation: str, work: Any, **options: Any) -> Any:
+        steps.append(operation)
+        if len(steps) == step:
+            if cancelled:
+                raise asyncio.CancelledError
+            raise StorageTimeoutError("no free connection", operation=operation)
+        return await run(operation, work, **options)
+
+    monkeypatch.setattr(connections, "run", failing)
+    with pytest.raises(asyncio.CancelledError if cancelled else StorageTimeoutError):
+        await storage.try_acquire_job_lock("x", "w", 60)
+    monkeypatch.undo()
+    assert await storage.fetch_and_lock_job("w") is not None, "nobody holds the lock, and it is there"
+
+
 @promises("E4")
 async def test_a_server_that_says_nothing_is_a_timeout(
     storage: PostgresStorage, far: PostgresStorage, proxy: Proxy
 ) -> None:
     proxy.muted = True
-    with pytest.raises(StorageTimeoutError) as caught:
-        async with asyncio.timeout(20):
+    with pytest.raises(StorageTimeoutError, match="no answer in time") as caught:
+        # command_timeout, and a second more for the cancelling of the statement.
+        async with asyncio.timeout(4):
             await far.get_job_counts()
-    assert caught.value.retryable
+    assert (caught.value.retryable, caught.value.outcome) == (True, "unknown")
     proxy.muted = False
     proxy.cut()
     assert sum((await far.get_job_counts()).values()) == 0

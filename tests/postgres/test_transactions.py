@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from ferroq import Job, JobState
-from ferroq.errors import ConfigurationError, JobAlreadyExistsError
+from ferroq.errors import ConfigurationError, JobAlreadyExistsError, StorageConnectionError
 from ferroq.postgres import PostgresConfig, PostgresStorage
 from ferroq.testing.contract import promises
 from tests.contract.postgres_backend import PostgresBackend
@@ -113,5 +113,61 @@ async def test_tokens_start_above_the_clock_after_a_connect(
     assert first is not None
     assert second is not None
     assert first.lock is not None
+    assert second.lock is not None
+    assert second.lock.token > first.lock.token
+
+
+@promises("Q1", "L1")
+@pytest.mark.parametrize("begin", ["read_committed", "repeatable_read", "serializable", "by hand"])
+async def test_a_processing_job_joins_any_transaction(
+    storage: PostgresStorage, connection: asyncpg.Connection, begin: str
+) -> None:
+    job = Job("work", id="a", state=JobState.processing("w", "s"))
+    if begin == "by hand":
+        await connection.execute("BEGIN")
+        assert await storage.enqueue(job, connection=connection)
+        assert await storage.get("a") is None
+        await connection.execute("COMMIT")
+    else:
+        async with connection.transaction(isolation=begin):
+            assert await storage.enqueue(job, connection=connection)
+            assert await storage.get("a") is None
+    assert await storage.get("a") == job
+    assert job.lock is not None
+
+
+@promises("E2", "E4")
+async def test_what_is_no_connection_is_refused(
+    backend: PostgresBackend, storage: PostgresStorage, connection: asyncpg.Connection
+) -> None:
+    async with asyncpg.create_pool(backend.dsn, min_size=1) as pool:
+        for wrong in (pool, "postgresql://"):
+            with pytest.raises(TypeError, match="connection"):
+                await storage.enqueue(Job("work"), connection=wrong)
+    await connection.close()
+    with pytest.raises(StorageConnectionError) as caught:
+        await storage.enqueue(Job("work"), connection=connection)
+    assert caught.value.outcome == "not_applied"
+    assert await storage.list() == []
+
+
+@promises("L2", "C4")
+async def test_tokens_of_a_callers_pool_start_above_those_given_out(
+    backend: PostgresBackend, storage: PostgresStorage, connection: asyncpg.Connection
+) -> None:
+    """A primary that forgot the last tokens, met by the new connections of a pool that the caller made."""
+    schema = storage.config.schema_name
+    async with (
+        asyncpg.create_pool(backend.dsn, min_size=1) as pool,
+        PostgresStorage(PostgresConfig(pool=pool, schema_name=schema, listen=False)) as guest,
+    ):
+        await guest.enqueue_many([Job("work"), Job("work")], wake=False)
+        first = await guest.fetch_and_lock_job("w")
+        await connection.execute(f"SELECT setval('{schema}.token_seq', 1)")
+        await pool.expire_connections()
+        second = await guest.fetch_and_lock_job("w")
+    assert first is not None
+    assert first.lock is not None
+    assert second is not None
     assert second.lock is not None
     assert second.lock.token > first.lock.token

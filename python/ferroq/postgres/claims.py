@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from .._native import restore
 from ..errors import CorruptJobError, StorageError
 from .connection import Connection, Connections
-from .records import BACKEND
+from .records import BACKEND, columns
 
 if TYPE_CHECKING:
     from .._native import Job
@@ -24,12 +24,14 @@ if TYPE_CHECKING:
     Key = tuple[int, int, int]
 
 TAKEOVER: Final = 100
+_RECORD: Final = slice(4, 23)  # of the columns of claim.sql
 _START: Final = (-(2**31), -(2**63), 0)
 # Dead index entries in one claim's way from which on it may start at the last claimed key [Q27]. In normal running they
 # are killed as they are met and vacuumed by the ten thousand.
 _WADED: Final = 5_000
 _OVERLOOKED: Final = 0.1  # seconds that a job ahead of the cursor may be overlooked
 _CURSORS: Final = 64
+_LOOKS: Final = (1.0, 9.0)  # seconds after which a request without an answer is looked after, one look after the other
 _PATIENCE: Final = 1.0  # seconds that a cancelled call waits for its request to be answered and given back
 
 
@@ -60,6 +62,7 @@ class Claims:
         self._max_crashes = config.max_crashes
         self._cursors: OrderedDict[tuple[str, ...] | None, _Cursor] = OrderedDict()
         self._undoing: set[asyncio.Task[None]] = set()
+        self._finishing = asyncio.Event()
 
     async def claim(
         self, operation: str, worker: str, limit: int, queues: Sequence[str] | None, lock_timeout: int
@@ -93,6 +96,7 @@ class Claims:
 
     async def finish(self, patience: float) -> None:
         """Waits for what is being given back."""
+        self._finishing.set()
         if self._undoing:
             await asyncio.wait(self._undoing, timeout=patience)
 
@@ -121,8 +125,10 @@ class Claims:
                 found = [row for row in rows if row["id"] is not None]
                 self._note(name, rows, found, started, cursor)
                 jobs += await self._sound(operation, found)
+                if rows[0]["cut"]:
+                    break  # 16 MiB of text are enough for one call
                 if len(found) == wanted:
-                    continue  # done, unless broken records were among them
+                    continue  # done, unless some were buried
                 if cursor is not None:
                     self._cursors.pop(name, None)  # short: look at the front
                     continue
@@ -171,12 +177,43 @@ class Claims:
             found: list[Any] = await conn.fetch(query, *arguments)
             return found
 
+        resent = False
+
         async def again(conn: Connection) -> list[Any]:
             # The reply was lost: what the first request claimed is ours.
+            nonlocal resent
+            resent = True
             mine: list[Any] = await conn.fetch(self._queries.claimed_by, request)
             return mine or await once(conn)
 
-        return await self._connections.run(operation, once, again=again)
+        try:
+            rows = await self._connections.run(operation, once, again=again)
+        except StorageError as error:
+            if error.outcome == "unknown":
+                self._look_after(operation, request, frozenset())
+            raise
+        if resent:
+            self._look_after(operation, request, frozenset(row["token"] for row in rows))
+        return rows
+
+    def _look_after(self, operation: str, request: int, known: frozenset[int]) -> None:
+        """A request that nobody answered may still be running on the server: what it claims later is given back."""
+        task = asyncio.ensure_future(self._recover(operation, request, known))
+        self._undoing.add(task)
+        task.add_done_callback(self._undoing.discard)
+
+    async def _recover(self, operation: str, request: int, known: frozenset[int]) -> None:
+        for pause in _LOOKS:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._finishing.wait()
+            # Whatever goes wrong here, the lapse gives the jobs back.
+            with suppress(StorageError):
+                rows = await self._connections.fetch(operation, self._queries.claimed_by, request)
+                lost = [row[_RECORD] for row in rows if row["token"] not in known]
+                held = [job for job in restore(lost, BACKEND, operation) if not isinstance(job, Exception)]
+                if held:
+                    await self._give_back(operation, held)
 
     def _note(
         self,
@@ -201,20 +238,22 @@ class Claims:
             self._cursors.pop(name, None)
 
     async def _sound(self, operation: str, rows: Sequence[Any]) -> list[Job]:
-        """The claimed jobs; records that cannot be decoded become failed, their bytes kept [E3]."""
+        """The claimed jobs; what nobody may have becomes failed: records that cannot be decoded, their bytes kept [E3],
+        and claims that lapsed too often for this process although another had put them in line [L4]."""
         jobs: list[Job] = []
-        broken: list[Any] = []
-        for row, job in zip(rows, restore([record_of(row) for row in rows], BACKEND, operation), strict=True):
+        buried: list[tuple[int, int, str]] = []
+        for row, job in zip(rows, restore([row[_RECORD] for row in rows], BACKEND, operation), strict=True):
             if isinstance(job, CorruptJobError):
-                broken.append(row)
+                buried.append((row["seq"], row["token"], "the stored record cannot be decoded"))
+            elif row["lapsed"] and row["crash_count"] >= self._max_crashes:
+                buried.append((row["seq"], row["token"], f"lock lapsed {row['crash_count']} times"))
             else:
                 jobs.append(job)  # type: ignore[arg-type]
-        if broken:
-            broken.sort(key=lambda row: row["seq"])
+        if buried:
+            buried.sort()
 
             async def bury(conn: Connection) -> None:
-                seqs, tokens = [row["seq"] for row in broken], [row["token"] for row in broken]
-                await conn.execute(self._queries.bury, self._clock.offset, seqs, tokens)
+                await conn.execute(self._queries.bury, self._clock.offset, *columns(buried, 3))
 
             await self._connections.run(operation, bury)
         return jobs
@@ -228,20 +267,9 @@ class Claims:
             return bool(row["doomed"])
 
         async def fail(conn: Connection) -> None:
-            async with conn.transaction(isolation="read_committed"):
+            async with self._connections.transaction(conn):
                 rows = await conn.fetch(self._queries.doomed_lock, self._clock.offset, budget, self._max_crashes)
                 await conn.fetch(self._queries.doomed_fail, self._clock.offset, [row["seq"] for row in rows])
 
         if await self._connections.run(operation, move):
             await self._connections.run(operation, fail)
-
-
-FIELDS: Final = (
-    "id", "method", "arguments", "created_at", "queue", "priority", "max_retries", "job_type", "timeout_seconds",
-    "metadata", "kind", "state", "attempt", "crash_count", "retry_count", "version", "seq", "token", "expires_at",
-)  # fmt: skip
-
-
-def record_of(row: Any) -> Any:
-    """The columns that `restore` reads, out of a row that has more."""
-    return tuple(row[name] for name in FIELDS)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
-from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlencode
 
 from .._options import (
     Boolean,
@@ -27,9 +27,16 @@ SCHEMES = ("postgresql", "postgres")
 _SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 # What libpq spells with another name than the field, and what both spell alike, in a URL's query.
 _TLS = ("sslmode", "sslrootcert", "sslcert", "sslkey", "sslcrl")
-_ADDRESS = ("host", "port", "user", "password", "passfile", "dbname", "target_session_attrs", "application_name")
+_ADDRESS = (
+    "host", "port", "user", "password", "passfile", "dbname", "target_session_attrs", "application_name", "options",
+)  # fmt: skip
 
 _SCHEMA_NAME: Kind = Name(r"[a-z_][a-z0-9_]{0,47}", "1 to 48 of a-z, 0-9 and _, no digit first")
+
+
+def _joined(scheme: str, netloc: str, path: str, query: str) -> str:
+    """A URL of its parts. Not urlunsplit: it leaves out the // where there is no host, as with a socket's folder."""
+    return f"{scheme}://{netloc}{path}" + (f"?{query}" if query else "")
 
 
 def _is_pool(value: object) -> bool:
@@ -96,18 +103,35 @@ class PostgresConfig(CommonConfig):
             parts = split_url(url)
             if parts.scheme not in SCHEMES:
                 raise Rejected("must be postgresql://…")
-            _ = parts.port
         except Rejected as error:
             raise self._error(f"{name} {error}") from None
-        except ValueError:
-            raise self._error(f"{name} has a port that is no number of 1 to 65535") from None
+        # Several hosts are allowed, as libpq spells them: h1:5432,h2:5433.
+        for host in parts.netloc.rpartition("@")[2].split(","):
+            port = host.rpartition("]")[2].partition(":")[2]
+            if port and not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65_535):
+                raise self._error(f"{name} has a port that is no number of 1 to 65535")
         for option_name, _ in parse_qsl(parts.query, keep_blank_values=True):
             if option_name not in (*_TLS, *_ADDRESS):
                 raise self._error(f"{name} has the option {option_name[:40]!r}, which is not for the driver")
 
     @classmethod
+    def from_url(cls, url: str) -> Self:
+        # What is the driver's stays in the address: libpq's way to name a socket's folder is an option, ?host=/run/x.
+        try:
+            parts = split_url(url)
+        except Rejected as error:
+            raise cls._error(str(error)) from None
+        given = parse_qsl(parts.query, keep_blank_values=True)
+        theirs = [(name, value) for name, value in given if name in _ADDRESS and name != "password"]
+        if not theirs:
+            return super(PostgresConfig, cls).from_url(url)
+        ours = urlencode([(name, value) for name, value in given if (name, value) not in theirs])
+        config = super(PostgresConfig, cls).from_url(_joined(parts.scheme, "", "", ours))
+        return replace(config, database_url=_joined(parts.scheme, parts.netloc, parts.path, urlencode(theirs)))
+
+    @classmethod
     def _from_address(cls, parts: SplitResult) -> dict[str, Any]:
-        url = urlunsplit((parts.scheme, parts.netloc, parts.path, "", ""))
+        url = _joined(parts.scheme, parts.netloc, parts.path, "")
         # Nothing at all behind the scheme: DATABASE_URL.
         return {"database_url": url} if parts.netloc or parts.path.strip("/") else {}
 
@@ -140,7 +164,7 @@ class PostgresConfig(CommonConfig):
             value = getattr(self, name)
             if value is not None:
                 query[name] = value
-        return urlunsplit(("postgresql", parts.netloc, parts.path, urlencode(query), ""))
+        return _joined("postgresql", parts.netloc, parts.path, urlencode(query))
 
     def secrets(self) -> list[str]:
         """What must not appear in any text."""

@@ -8,15 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, TypeAlias, TypeVar
 
 import asyncpg
 
-from ..errors import ConfigurationError, SchemaMismatchError, StorageError, StorageTimeoutError
+from ..errors import (
+    ConfigurationError,
+    SchemaMismatchError,
+    StorageClosedError,
+    StorageConnectionError,
+    StorageError,
+    StorageTimeoutError,
+)
 from . import migrate
 from .config import PostgresConfig
-from .errors import RETRIED, UNIQUE_VIOLATION, is_lost, sqlstate, wrapped
+from .errors import DRIVER, RETRIED, UNIQUE_VIOLATION, is_lost, sqlstate, wrapped
 from .queries import Queries
 
 Connection: TypeAlias = Any
@@ -24,8 +32,17 @@ Connection: TypeAlias = Any
 
 T = TypeVar("T")
 
+# A plan that is kept was perhaps made while the tables were empty, when reading and sorting all of them looked best; it
+# would do so with a million jobs in line until the next ANALYZE. Every statement here is written for its index. Where
+# no statement is kept (behind a pooler, whose sessions are not ours to change) each is planned for what is there.
+_PLANS: Final = (
+    "SET enable_seqscan = off; SET enable_bitmapscan = off; SET jit = off; SET plan_cache_mode = force_generic_plan"
+)
 _ATTEMPTS: Final = 6  # of a statement that deadlocks
 _BACKOFF: Final = 0.005
+_PATIENCE: Final = 1.0  # seconds that the cancelling of a statement may take before its connection is dropped
+_IDLE: Final = 5.0  # seconds that the server waits for this process inside a transaction
+_GREETED: Final = 1_000  # sessions of a caller's pool that are known to have met the tokens
 _RESENDS: Final = 2  # after a dropped connection: a pool may hold more than one that is dead
 
 
@@ -40,6 +57,9 @@ class Connections:
         self._owned = config.pool is None
         self.store = config.address() if self._owned else f"pool {id(config.pool)}"
         """Tells the stores of this process apart, together with the schema."""
+        self._greeted: set[int] = set()
+        self.listens_at = config.dsn(listening=True) if self._owned else self.store
+        """Where news is heard."""
 
     async def open(self, operation: str) -> None:
         """Makes the pool and looks at the server and the schema."""
@@ -66,7 +86,7 @@ class Connections:
                     statement_cache_size=config.statement_cache_size,
                     # The claim and its kin are longer than the driver's default limit for what it keeps prepared.
                     max_cacheable_statement_size=0,
-                    init=self._greet,
+                    init=self._settle_in,
                     # Nothing to reset, see above: the default one would cost a round trip a call.
                     reset=_no_reset,
                 )
@@ -74,6 +94,12 @@ class Connections:
             raise
         except Exception as error:
             raise wrapped(error, operation, sent=False, secrets=self.secrets, connecting=True) from error
+
+    async def _settle_in(self, connection: Connection) -> None:
+        """What a session of our own pool begins with."""
+        if self.config.statement_cache_size:
+            await connection.execute(_PLANS)
+        await self._greet(connection)
 
     async def _greet(self, connection: Connection) -> None:
         # At every connect, also to a new primary after a failover. Without the schema there is nothing to raise yet.
@@ -99,7 +125,7 @@ class Connections:
             await migrate.apply(connection, schema)
         else:
             await migrate.check(connection, schema)
-        if self.config.auto_migrate or not self._owned:
+        if self.config.auto_migrate:
             await connection.fetch(self.queries.token_raise)
 
     async def close(self, patience: float = 0.0) -> None:
@@ -135,13 +161,15 @@ class Connections:
         resends = attempts = 0
         while True:
             connection = await self._acquire(operation)
-            sent = False
+            failure: BaseException | None = None
             try:
                 try:
-                    sent = True
                     return await work(connection)
+                except BaseException as error:
+                    failure = error
+                    raise
                 finally:
-                    await self._give_back(connection)
+                    await self._give_back(connection, failure)
             except StorageError as error:
                 if error.operation is None:
                     error.operation = operation
@@ -159,7 +187,7 @@ class Connections:
                         resends += 1
                         work = again or work
                         continue
-                if not isinstance(error, _DRIVER):
+                if not isinstance(error, DRIVER):
                     raise
                 if sqlstate(error) in ("42P01", "3F000", "42703") and isinstance(error, asyncpg.PostgresError):
                     raise SchemaMismatchError(
@@ -167,7 +195,7 @@ class Connections:
                         backend="postgres",
                         operation=operation,
                     ) from error
-                raise wrapped(error, operation, sent=sent, secrets=self.secrets) from error
+                raise wrapped(error, operation, sent=True, secrets=self.secrets) from error
 
     async def fetch(self, operation: str, query: str, *arguments: Any) -> list[Any]:
         """The rows of one statement, which may be sent again."""
@@ -184,12 +212,39 @@ class Connections:
 
     async def on(self, connection: Connection, operation: str, work: Callable[[Connection], Awaitable[T]]) -> T:
         """Runs `work` on the caller's own connection, in whatever transaction that is in."""
+        if connection.is_closed():
+            raise StorageConnectionError(
+                f"{operation}: the connection that was given is closed", backend="postgres", operation=operation
+            )
         try:
             return await work(connection)
-        except _DRIVER as error:
+        except DRIVER as error:
             if sqlstate(error) == UNIQUE_VIOLATION:
                 raise
             raise wrapped(error, operation, sent=True, secrets=self.secrets) from error
+
+    @asynccontextmanager
+    async def transaction(self, connection: Connection) -> AsyncIterator[None]:
+        """A short READ COMMITTED transaction, which the server ends if this process freezes in it: what it holds
+        locked would else stop the claims of all others. Inside the caller's own transaction: nothing but that."""
+        if connection.is_in_transaction():
+            yield
+            return
+        limit = round(min(_IDLE, self.config.command_timeout / 2) * 1000)
+        await connection.execute(
+            f"BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL idle_in_transaction_session_timeout = {max(1, limit)}"
+        )
+        try:
+            yield
+        except BaseException:
+            with suppress(*DRIVER):
+                await connection.execute("ROLLBACK")
+            raise
+        await connection.execute("COMMIT")
+
+    def may_listen(self) -> bool:
+        """Whether a connection can be spared for that: of a caller's pool of one, none can."""
+        return self.config.listen and (self._owned or self._pool is None or self._pool.get_max_size() > 1)
 
     async def connect_listener(self) -> Connection:
         """A connection of its own, for LISTEN; of the caller's pool where there is one."""
@@ -207,46 +262,66 @@ class Connections:
 
     async def _acquire(self, operation: str) -> Connection:
         pool = self._pool
+        if pool is None:
+            raise StorageClosedError(f"{operation}: the storage was closed", backend="postgres", operation=operation)
         try:
             # Around the whole of it: the driver's own time-out leaves out the reconnect of a dead connection.
             async with asyncio.timeout(self.config.connect_timeout):
-                return await pool.acquire(timeout=self.config.connect_timeout)
+                connection = await pool.acquire(timeout=self.config.connect_timeout)
         except TimeoutError as error:
+            most = f"max_connections is {self.config.max_connections}" if self._owned else "of the pool that was given"
             raise StorageTimeoutError(
-                f"{operation}: no free connection within {self.config.connect_timeout:g} s "
-                f"(max_connections is {self.config.max_connections})",
+                f"{operation}: no free connection within {self.config.connect_timeout:g} s ({most})",
                 backend="postgres",
                 operation=operation,
             ) from error
-        except _DRIVER as error:
+        except DRIVER as error:
             raise wrapped(error, operation, sent=False, secrets=self.secrets, connecting=True) from error
+        if not self._owned and connection.get_server_pid() not in self._greeted:
+            await self._greet_guest(connection, operation)
+        return connection
 
-    async def _give_back(self, connection: Connection) -> None:
-        pool = self._pool
-        if pool is None:
-            connection.terminate() if hasattr(connection, "terminate") else None
-            return
+    async def _greet_guest(self, connection: Connection, operation: str) -> None:
+        """What `_greet` is for a pool of ours: the caller's pool may have connected to a new primary."""
         try:
-            # Shielded: a cancelled call must not take the connection along.
-            await asyncio.shield(pool.release(connection, timeout=self.config.command_timeout))
-        except _DRIVER:
-            connection.terminate()
+            await self._greet(connection)
+        except BaseException as error:
+            await self._give_back(connection, error)
+            if isinstance(error, DRIVER):
+                raise wrapped(error, operation, sent=False, secrets=self.secrets, connecting=True) from error
+            raise
+        if len(self._greeted) >= _GREETED:
+            self._greeted.clear()
+        self._greeted.add(connection.get_server_pid())
+
+    async def _give_back(self, connection: Connection, failure: BaseException | None = None) -> None:
+        """Back to the pool, or away with it: of a session that ended nobody else may make use.
+
+        Args:
+            failure: what the last statement ended in.
+        """
+        pool, patience = self._pool, self.config.command_timeout
+        lost = failure is not None and is_lost(failure)
+        if failure is not None and sqlstate(failure) is None:
+            patience = min(_PATIENCE, patience)  # a statement is being cancelled, or nobody answers
+        # Released already, or closed under our hands: both are what is wanted, and no news for the caller.
+        with suppress(*DRIVER):
+            if pool is None or lost:
+                # Before it is given back: the driver takes a session that has just ended for a sound one.
+                connection.terminate()
+            if pool is None:
+                return
+            try:
+                # Shielded: a cancelled call must not take the connection along.
+                await asyncio.shield(pool.release(connection, timeout=patience))
+            except DRIVER:
+                connection.terminate()
 
     async def _forget_dead(self) -> None:
         """After a dropped connection the others of the pool are probably dead too: new ones are made on demand."""
         expire = getattr(self._pool, "expire_connections", None)
         if self._owned and expire is not None:
             await expire()
-
-
-_DRIVER: Final = (
-    asyncpg.PostgresError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-    OSError,
-    TimeoutError,
-    EOFError,
-)
 
 
 async def _no_reset(_connection: Connection) -> None:

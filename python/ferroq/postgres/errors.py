@@ -21,6 +21,17 @@ from ..errors import (
     StorageUnavailableError,
 )
 
+DRIVER: Final[tuple[type[Exception], ...]] = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+    TimeoutError,
+    EOFError,
+)
+"""All that a driver's call may raise. The third is no kind of the second: it comes, for one, out of a connection whose
+session the server has just ended, until the socket says so too."""
+
 RETRIED: Final = frozenset({"40001", "40P01"})
 """Serialization failure, deadlock: nothing was applied, and the same statement may pass now."""
 
@@ -116,7 +127,9 @@ def wrapped(
     else:
         kind = StorageError
         outcome = "unknown" if sent else "not_applied"
-    text = mask_text(str(error) or type(error).__name__, secrets)
+    text = mask_text(str(error), secrets)
+    if not text:
+        text = "no answer in time" if kind is StorageTimeoutError else type(error).__name__
     hint = _HINTS.get(code or "", "")
     label = f" [{code}]" if code else ""
     return kind(f"{operation}: {text}{label}{hint}", backend="postgres", operation=operation, outcome=outcome)

@@ -1,9 +1,9 @@
-"""Waking: NOTIFY after our commits, LISTEN on one connection, and a slow poll behind it [Q16].
+"""Waking: NOTIFY after our commits, and waiting for what others send [Q16].
 
 NOTIFY takes a database-wide lock at commit, so it never rides along with the work: a task of its own sends it, at once
 when none went out in the last 10 ms, else what has come together by then, each queue once. A payload is the sender, how
 many jobs became available and the queue: each process wakes as many waiters, the longest waiting first, and not all of
-them for one job. Waiters of the sender itself are woken without the server. What is lost (a crash between commit and
+them for one job. Waiters of the sending process are woken without the server. What is lost (a crash between commit and
 NOTIFY, no LISTEN connection) the poll finds, at the latest a second after.
 """
 
@@ -16,12 +16,11 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
-
-import asyncpg
+from typing import TYPE_CHECKING, Final
 
 from ..errors import StorageClosedError, StorageError
 from .connection import Connections
+from .hub import Hub, Waiter
 from .records import BACKEND
 
 if TYPE_CHECKING:
@@ -30,24 +29,19 @@ if TYPE_CHECKING:
 _INTERVAL: Final = 0.01
 _POLL: Final = (0.6, 0.9)  # seconds, jittered
 _MANY: Final = 64  # queues in one flush from which on one payload says "all"
-_RECONNECT: Final = (0.1, 5.0)
 
 
 class Wakeups:
-    """Waiters of one storage, and the news for those of others."""
+    """What one storage tells, and those who wait on it."""
 
-    def __init__(self, connections: Connections, clock: Clock, patience: float) -> None:
+    def __init__(self, connections: Connections, clock: Clock) -> None:
         self._connections = connections
         self._queries = connections.queries
         self._clock = clock
-        self._patience = patience
-        self._channel = f"ferroq_{connections.config.schema_name}"
-        self._waiters: dict[asyncio.Event, frozenset[str] | None] = {}
+        self._hub = Hub.of(connections)
         self._news: Counter[str] = Counter()
-        self._sender_id = secrets.token_hex(4)
         self._sender: asyncio.Task[None] | None = None
         self._sent = 0.0
-        self._listening: asyncio.Task[None] | None = None
         self._closed = False
 
     # -------------------------------------------------------------- sending
@@ -57,7 +51,7 @@ class Wakeups:
         if not available:
             return
         for queue, count in available.items():
-            self._wake(queue, count)
+            self._hub.wake(queue, count)
         self._news.update(available)
         if self._sender is None or self._sender.done():
             self._sender = asyncio.ensure_future(self._send())
@@ -68,14 +62,15 @@ class Wakeups:
         Args:
             own: whether the waiters here know already.
         """
-        sender = self._sender_id if own else ""
+        # Else of nobody, and each time of another: the server drops what a transaction has said before.
+        sender = self._hub.sender_id if own else secrets.token_hex(4)
         if len(available) > _MANY:
             return [f"{sender}:0:"]
         return [f"{sender}:{count}:{queue}" for queue, count in sorted(available.items())]
 
     @property
     def channel(self) -> str:
-        return self._channel
+        return self._hub.channel
 
     async def _send(self) -> None:
         while self._news:
@@ -88,54 +83,40 @@ class Wakeups:
             # Lost news is found by the poll.
             with suppress(StorageError):
                 await self._connections.fetch(
-                    "notify", self._queries.notify, self._channel, self.payloads(news, own=True)
+                    "notify", self._queries.notify, self.channel, self.payloads(news, own=True)
                 )
-
-    def _wake(self, queue: str | None, count: int) -> None:
-        """Wakes waiters of that queue (None: of any), the longest waiting first, one a job."""
-        for event, wanted in self._waiters.items():
-            if count <= 0:
-                return
-            if not event.is_set() and (queue is None or wanted is None or queue in wanted):
-                event.set()
-                count -= 1
 
     # -------------------------------------------------------------- waiting
 
     async def wait(self, operation: str, queues: Sequence[str] | None, timeout: float | None) -> bool:
         """Sleeps until a claim may succeed (True), or `timeout` seconds are up (False)."""
         deadline = None if timeout is None else time.monotonic() + timeout
-        event = asyncio.Event()
+        waiter = Waiter(queues, self)
         # Before the first look: news that comes while it runs must not be missed.
-        self._waiters[event] = None if queues is None else frozenset(queues)
+        self._hub.join(waiter)
         try:
-            self._listen()
+            self._hub.listen()
             while True:
-                event.clear()
+                waiter.look()
                 available, pause = await self._probe(operation, queues)
                 if available:
                     return True
                 left = None if deadline is None else deadline - time.monotonic()
                 if left is not None and left <= 0:
-                    if event.is_set():
+                    if waiter.event.is_set():
                         continue  # news while the last look was under way: look once more
                     return False
                 limits = [random.uniform(*_POLL), pause, left]  # noqa: S311 (jitter)
                 with suppress(TimeoutError):
                     async with asyncio.timeout(min(limit for limit in limits if limit is not None)):
-                        await event.wait()
+                        await waiter.event.wait()
                 if self._closed:
                     raise StorageClosedError(
                         f"{operation}: the storage was closed", backend=BACKEND, operation=operation
                     )
-        except BaseException:
-            if event.is_set():
-                # Cancelled with news in hand, which was perhaps meant for this one alone: pass it on.
-                del self._waiters[event]
-                self._wake(None, len(self._waiters))
-            raise
         finally:
-            self._waiters.pop(event, None)
+            # With a job found, or cancelled: news that came meanwhile was perhaps meant for this one alone.
+            self._hub.part(waiter)
 
     async def _probe(self, operation: str, queues: Sequence[str] | None) -> tuple[bool, float | None]:
         """Whether a claim may succeed now, and seconds until something comes due or lapses."""
@@ -144,59 +125,11 @@ class Wakeups:
         pause = None if row["wait"] is None else max(0.001, row["wait"] / 1_000_000)
         return bool(row["available"]), pause
 
-    # -------------------------------------------------------------- listening
-
-    def _listen(self) -> None:
-        if self._connections.config.listen and (self._listening is None or self._listening.done()):
-            self._listening = asyncio.ensure_future(self._keep_listening())
-
-    async def _keep_listening(self) -> None:
-        """One connection that LISTENs, made again whenever it goes; until then the poll serves."""
-        pause = _RECONNECT[0]
-        while not self._closed:
-            try:
-                connection = await self._connections.connect_listener()
-            except (StorageError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
-                await asyncio.sleep(random.uniform(0.5, 1) * pause)  # noqa: S311 (jitter)
-                pause = min(_RECONNECT[1], 2 * pause)
-                continue
-            pause = _RECONNECT[0]
-            gone = asyncio.Event()
-
-            def went(_connection: Any, gone: asyncio.Event = gone) -> None:
-                gone.set()
-
-            try:
-                connection.add_termination_listener(went)
-                await connection.add_listener(self._channel, self._heard)
-                # News of before this LISTEN may have been missed.
-                self._wake(None, len(self._waiters))
-                while not gone.is_set():
-                    # A dead peer is found by asking: TCP alone may take hours to notice.
-                    with suppress(TimeoutError):
-                        async with asyncio.timeout(self._patience):
-                            await gone.wait()
-                    if not gone.is_set():
-                        await connection.execute("SELECT 1", timeout=self._patience)
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
-                pass
-            finally:
-                connection.terminate()
-
-    def _heard(self, _connection: Any, _pid: int, _channel: str, payload: str) -> None:
-        sender, _, rest = payload.partition(":")
-        count, _, queue = rest.partition(":")
-        if sender != self._sender_id and count.isdigit():
-            self._wake(queue or None, int(count) or len(self._waiters))
-
     async def close(self) -> None:
         """Wakes the waiters with `StorageClosedError`, sends what is left and stops listening."""
         self._closed = True
-        for event in self._waiters:
-            event.set()
-        if self._listening is not None:
-            self._listening.cancel()
-            await asyncio.wait([self._listening])
+        self._hub.wake_all(self)
+        await self._hub.leave(self._connections)
         if self._sender is not None and not self._sender.done():
             await asyncio.wait([self._sender], timeout=1.0)
             self._sender.cancel()

@@ -92,7 +92,7 @@ def grants(schema: str, role: str) -> list[str]:
 
 def script(schema: str, role: str | None = None) -> str:
     """All of it as SQL for somebody else to run, without a connection: a new store, from nothing to the last step."""
-    parts = ["BEGIN", _lock(schema), f"CREATE SCHEMA {quoted(schema)}", _table(schema)]
+    parts = ["BEGIN ISOLATION LEVEL READ COMMITTED", _lock(schema), f"CREATE SCHEMA {quoted(schema)}", _table(schema)]
     for migration in migrations():
         parts.append(migration.sql(schema).strip().removesuffix(";"))
         parts.append(_record(schema, migration))
@@ -163,7 +163,8 @@ async def apply(connection: Any, schema: str) -> list[Migration]:
     """
     if not pending(await applied(connection, schema), schema):
         return []  # without a lock, and without the right to create anything
-    async with connection.transaction():
+    # Read committed: what somebody else migrated while this waited for the lock must be seen behind it.
+    async with connection.transaction(isolation="read_committed"):
         await connection.execute(_lock(schema))
         exists = await connection.fetchval("SELECT to_regnamespace($1)", quoted(schema))
         if exists is None:

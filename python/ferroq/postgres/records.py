@@ -18,6 +18,7 @@ from ..errors import (
 if TYPE_CHECKING:
     from .._native import Job
     from .._rows import Row
+    from .config import PostgresConfig
 
 T = TypeVar("T")
 
@@ -33,7 +34,7 @@ DELETED: Final = 4
 SCHEDULED: Final = 5
 AWAITING_RETRY: Final = 6
 FINAL: Final = (SUCCEEDED, FAILED, DELETED)
-PUT_OFF: Final = (SCHEDULED, AWAITING_RETRY)
+PUT_OFF: Final = frozenset({SCHEDULED, AWAITING_RETRY})
 
 # Columns of a Row, see the native module. One by one: the type checker then knows what each of them holds.
 ID: Final = 0
@@ -89,7 +90,7 @@ def chunks(items: Iterable[Item], *, unique: bool = False) -> Iterator[list[Item
     size = 0
     for item in items:
         row = item.row
-        text = len(row[ARGUMENTS]) + len(row[STATE]) + len(row[METADATA] or "")
+        text = _size(row[ARGUMENTS]) + _size(row[STATE]) + _size(row[METADATA] or "")
         if chunk and (len(chunk) == CHUNK or size + text > CHUNK_BYTES or (unique and row[ID] in ids)):
             yield chunk
             chunk, ids, size = [], set(), 0
@@ -98,6 +99,16 @@ def chunks(items: Iterable[Item], *, unique: bool = False) -> Iterator[list[Item
         size += text
     if chunk:
         yield chunk
+
+
+def _size(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode())
+
+
+def not_kept(config: PostgresConfig) -> list[int]:
+    """The kinds whose jobs are deleted in the very step that brings them there."""
+    keeps = zip(FINAL, (config.keep_succeeded, config.keep_failed, config.keep_deleted), strict=True)
+    return [kind for kind, keep in keeps if keep == 0]
 
 
 def columns(rows: Sequence[tuple[Any, ...]], width: int) -> list[list[Any]]:

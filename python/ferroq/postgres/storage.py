@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+import threading
 import time
-import warnings
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from heapq import merge
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from .._native import (
     Job,
@@ -19,33 +19,36 @@ from .._native import (
     check_name,
     check_purge,
     check_seconds,
+    enqueue_columns,
     fork_epoch,
     renew,
     restore,
+    settle_columns,
     snapshot,
-    write_back,
 )
 from ..errors import (
     ConfigurationError,
-    CorruptJobError,
     ForkedStorageError,
-    InvalidArgumentError,
     LoopMismatchError,
     StorageClosedError,
     StorageError,
-    StorageWarning,
 )
 from ..kinds import JobStateKind
 from ..storage import IfExists, Seconds, StateFilter, Storage
-from .claims import TAKEOVER, Claims, record_of
+from .claims import TAKEOVER, Claims
 from .clock import Clock
+from .common import Common
 from .config import PostgresConfig
 from .connection import Connection, Connections
 from .listener import Wakeups
 from .locks import Locks
 from .queries import Queries
 from .records import BACKEND, CHUNK, FINAL, ID, KIND, PROCESSING, TOKEN, Accepted, Item, chunks
+from .words import RECORD, decoded, doubtful, held_by, jobs_of, key, pages, skips, write_back
 from .writes import Writes
+
+if TYPE_CHECKING:
+    from .._rows import EnqueueColumns
 
 _LOCK_SECONDS: Final = (0.001, 31_536_000.0)
 _ANY_SECONDS: Final = (0.0, 8_993_721_600.0)
@@ -61,8 +64,12 @@ _KINDS: Final = (
 """By their numbers in the native module and in the tables."""
 
 _LAST_SEQUENCE: Final = 2**63 - 1
-_EXPIRE_STEP: Final = 100
+_FRONT: Final = (-(2**31), -(2**63), 0)  # before the first key of the line
+_GRACE: Final = 0.25
+_EXPIRE_STEP: Final = CHUNK  # a kind, once a second
 _FINDINGS: Final = 100  # of one sort in a self-audit
+
+_choosing = threading.Lock()
 
 # When this process last purged what a store keeps for a time only, by store.
 _expired: dict[tuple[str, str], float] = {}
@@ -76,9 +83,10 @@ class _Open:
         self.epoch = fork_epoch()
         self.connections = Connections(config, queries)
         self.writes = Writes(self.connections, clock)
+        self.common = Common(self.connections, clock)
         self.locks = Locks(self.connections, clock)
         self.claims = Claims(self.connections, clock, give_back)
-        self.wakeups = Wakeups(self.connections, clock, config.command_timeout)
+        self.wakeups = Wakeups(self.connections, clock)
 
 
 class PostgresStorage(Storage):
@@ -103,7 +111,7 @@ class PostgresStorage(Storage):
         self._queries = Queries(config.schema_name)
         self._clock = Clock()
         self._open: _Open | None = None
-        self._opening: asyncio.Lock | None = None
+        self._opening: tuple[int, asyncio.AbstractEventLoop, asyncio.Lock] | None = None
         self._active = 0
         self._idle: asyncio.Event | None = None
         self._closed = False
@@ -140,9 +148,7 @@ class PostgresStorage(Storage):
         opened = self._checked(operation)
         if opened is not None:
             return opened
-        if self._opening is None:
-            self._opening = asyncio.Lock()
-        async with self._opening:
+        async with self._turn(operation):
             opened = self._checked(operation)
             if opened is None:
                 opened = _Open(self._config, self._queries, self._clock, self._give_back)
@@ -152,6 +158,24 @@ class PostgresStorage(Storage):
                     self._checked(operation)
                 self._open = opened
         return opened
+
+    def _turn(self, operation: str) -> asyncio.Lock:
+        """The lock under which the storage is opened: of the loop that tries it first, and of no other beside it."""
+        running = asyncio.get_running_loop()
+        with _choosing:
+            if self._opening is not None:
+                epoch, loop, lock = self._opening
+                if epoch == fork_epoch() and loop is running:
+                    return lock
+                if epoch == fork_epoch() and loop.is_running():
+                    raise LoopMismatchError(
+                        f"{operation}: the storage is being opened on another event loop; use clone()",
+                        backend=BACKEND,
+                        operation=operation,
+                    )
+            lock = asyncio.Lock()
+            self._opening = (fork_epoch(), running, lock)
+            return lock
 
     @asynccontextmanager
     async def _operation(self, operation: str) -> AsyncIterator[_Open]:
@@ -183,13 +207,15 @@ class PostgresStorage(Storage):
             return
         await opened.wakeups.close()
         patience = self._config.command_timeout
+        started = time.monotonic()
         if self._active:
             self._idle = asyncio.Event()
             with suppress(TimeoutError):
                 async with asyncio.timeout(patience):
                     await self._idle.wait()
-        await opened.claims.finish(1.0)
-        await opened.connections.close(min(1.0, patience))
+        await opened.claims.finish(min(1.0, patience))
+        # What is in flight now is being cancelled, as its own time is up too: the server gets a moment to say so.
+        await opened.connections.close(min(1.0, max(_GRACE, patience - (time.monotonic() - started))))
 
     def clone(self) -> PostgresStorage:
         if self._open is not None and self._open.epoch != fork_epoch():
@@ -224,7 +250,7 @@ class PostgresStorage(Storage):
         async with self._operation("get") as opened:
             check_name("job_id", job_id, BACKEND, "get")
             rows = await opened.connections.fetch("get", self._queries.get, job_id)
-            for job in restore(map(record_of, rows), BACKEND, "get"):
+            for job in restore([row[RECORD] for row in rows], BACKEND, "get"):
                 if isinstance(job, Exception):
                     raise job
                 return job
@@ -232,8 +258,9 @@ class PostgresStorage(Storage):
 
     async def update(self, job: Job) -> None:
         async with self._operation("update") as opened:
-            [row] = snapshot([job], self._config.max_payload_bytes, BACKEND, "update")
-            verdict = (await self._update(opened, "update", [Item(0, job, row)]))[0]
+            if not isinstance(job, Job):
+                raise TypeError(f"job must be a Job, not {type(job).__name__}")
+            [verdict] = await self._update_all(opened, "update", [job])
             if verdict is not None:
                 raise verdict
 
@@ -268,7 +295,7 @@ class PostgresStorage(Storage):
             while most is None or len(jobs) < most:
                 step = CHUNK if most is None else min(CHUNK, most - len(jobs))
                 rows = await opened.connections.fetch("list", self._queries.list[kind], before, step, queue, *extra)
-                jobs += _decoded("list", rows)
+                jobs += decoded("list", rows)
                 if len(rows) < step:
                     break
                 before = rows[-1]["seq"]
@@ -288,18 +315,19 @@ class PostgresStorage(Storage):
             fetch, offset, crashes = opened.connections.fetch, self._clock.offset, self._config.max_crashes
             budget = max(TAKEOVER, min(CHUNK, most or 0))
             wave = await fetch(operation, self._queries.wave, offset, budget, crashes)
-            rows: builtins.list[Any] = []
-            last = (-(2**31), -(2**63), 0)
-            while most is None or len(rows) < most:
-                page = await fetch(operation, self._queries.available, offset, CHUNK, crashes, *last)
-                rows += page
-                if len(page) < CHUNK:
-                    break
-                last = _key(page[-1])
-            # A claim between the two reads may have put some of the wave in line.
-            seen = {row["seq"] for row in rows}
-            rows = builtins.list(merge(rows, (row for row in wave if row["seq"] not in seen), key=_key))
-            return _decoded(operation, rows[:most])
+            step = CHUNK if most is None else min(CHUNK, most)
+            jobs: builtins.list[Job] = []
+            last, ended = _FRONT, False
+            while not ended and (most is None or len(jobs) < most):
+                page = await fetch(operation, self._queries.available, offset, step, crashes, *last)
+                ended = len(page) < step
+                last = key(page[-1]) if page else last
+                # A claim between the two reads may have put some of the wave in line.
+                there = {row["seq"] for row in page}
+                ahead = [row for row in wave if row["seq"] not in there and (ended or key(row) <= last)]
+                wave = [row for row in wave if key(row) > last]
+                jobs += decoded(operation, builtins.list(merge(page, ahead, key=key)))
+            return jobs[:most]
 
     # ------------------------------------------------------------------ claims
 
@@ -347,11 +375,12 @@ class PostgresStorage(Storage):
         operation = "extend_job_locks"
         async with self._operation(operation) as opened:
             _, _, length = check_claim(None, None, lock_timeout, BACKEND, operation)
-            held = _held(jobs)
+            held = held_by(jobs)
             renewed: dict[int, int] = {}
             tokens = {token: (job.id, job.sequence, token) for job, token in held if token is not None}
-            for page in _pages(builtins.list(tokens.values())):
-                renewed |= await opened.writes.extend(operation, page, self._length(length))
+            with doubtful(renewed):
+                for page in pages(builtins.list(tokens.values())):
+                    await opened.writes.extend(operation, page, self._length(length), renewed)
             for job, token in held:
                 if token in renewed:
                     renew(job, token, renewed[token])
@@ -364,7 +393,7 @@ class PostgresStorage(Storage):
             if delay is not None:
                 # No delay and a delay of nothing are one: the job keeps its place in line.
                 pause = check_seconds("delay", delay, (0.0, _LOCK_SECONDS[1]), True, BACKEND, operation) or None
-            return await self._release(operation, _held(jobs), pause)
+            return await self._release(operation, held_by(jobs), pause)
 
     async def _release(
         self, operation: str, held: Sequence[tuple[Job, int | None]], delay: int | None
@@ -377,21 +406,20 @@ class PostgresStorage(Storage):
                 first.setdefault(token, place)
         items = [(place, held[place][0].id, held[place][0].sequence, token) for token, place in first.items()]
         accepted: dict[int, Accepted] = {}
-        for page in _pages(items):
-            found, wake = await opened.writes.release(operation, page, delay)
-            accepted |= found
-            opened.wakeups.announce(wake)
+        with doubtful(accepted):
+            for page in pages(items):
+                opened.wakeups.announce(await opened.writes.release(operation, page, delay, accepted))
         answers = []
         for job, token in held:
             made = accepted.get(first[token]) if token is not None else None
             answers.append(made is not None)
             if made is not None:
-                _write_back(job, made)
+                write_back(job, made)
         return answers
 
     async def _give_back(self, operation: str, jobs: Sequence[Job]) -> None:
         """Of a cancelled call: its claims, which no caller received."""
-        await self._release(operation, _held(jobs), None)
+        await self._release(operation, held_by(jobs), None)
 
     # ------------------------------------------------------------------ explicit locks
 
@@ -429,12 +457,17 @@ class PostgresStorage(Storage):
         self, operation: str, jobs: Iterable[Job], if_exists: str, connection: Connection | None, wake: bool
     ) -> builtins.list[bool]:
         async with self._operation(operation) as opened:
-            skip = _skip(if_exists, operation)
+            skip = skips(if_exists, operation)
             if not isinstance(wake, bool):
                 raise TypeError(f"wake must be a bool, not {type(wake).__name__}")
-            if connection is not None and not hasattr(connection, "fetch"):
+            # A pool has some of these too, but no transaction to be part of.
+            if connection is not None and not all(hasattr(connection, name) for name in ("fetch", "is_in_transaction")):
                 raise TypeError(f"connection must be an asyncpg connection, not {type(connection).__name__}")
-            given = _jobs(jobs)
+            given = jobs_of(jobs)
+            if connection is None and not skip:
+                common = enqueue_columns(given, self._config.max_payload_bytes, BACKEND, operation)
+                if common is not None:
+                    return await self._enqueue_common(opened, operation, given, common, wake)
             rows = snapshot(given, self._config.max_payload_bytes, BACKEND, operation)
             items = [Item(place, job, row) for place, (job, row) in enumerate(zip(given, rows, strict=True))]
             answers = [False] * len(items)
@@ -452,6 +485,33 @@ class PostgresStorage(Storage):
             if connection is None and any(item.row[KIND] in FINAL for item in items):
                 await self._expire(opened)
             return answers
+
+    async def _enqueue_common(
+        self,
+        opened: _Open,
+        operation: str,
+        given: builtins.list[Job],
+        chunks: Sequence[tuple[int, EnqueueColumns]],
+        wake: bool,
+    ) -> builtins.list[bool]:
+        """Stores chunks of enqueued jobs, no id twice."""
+        stored = 0
+        for count, columns in chunks:
+            chunk = given[stored : stored + count]
+            try:
+                available = await opened.common.enqueue(operation, chunk, columns)
+                if available is None:
+                    # An id is stored, or was while we looked: the way of rows says which, or stores them after all.
+                    rows = snapshot(chunk, self._config.max_payload_bytes, BACKEND, operation)
+                    items = [Item(place, job, row) for place, (job, row) in enumerate(zip(chunk, rows, strict=True))]
+                    await self._enqueue_chunk(opened, operation, items, False, None, wake, [False] * count)
+                elif wake:
+                    opened.wakeups.announce(available)
+            except StorageError as error:
+                error.stored = stored if operation == "enqueue_many" else 0
+                raise
+            stored += count
+        return [True] * stored
 
     async def _enqueue_chunk(
         self,
@@ -471,7 +531,7 @@ class PostgresStorage(Storage):
         for item, made in zip(fresh, accepted, strict=True):
             if made is not None:
                 answers[item.place] = True
-                _write_back(item.job, made)
+                write_back(item.job, made)
         if wake and connection is None:
             opened.wakeups.announce(queues)
         elif wake and queues:
@@ -484,36 +544,57 @@ class PostgresStorage(Storage):
         return [item.job for item in fresh]
 
     async def update_many(self, jobs: Iterable[Job]) -> builtins.list[StorageError | None]:
-        operation = "update_many"
-        async with self._operation(operation) as opened:
-            given = _jobs(jobs)
-            verdicts: builtins.list[StorageError | None] = [None] * len(given)
+        async with self._operation("update_many") as opened:
+            return await self._update_all(opened, "update_many", jobs_of(jobs))
+
+    async def _update_all(
+        self, opened: _Open, operation: str, given: builtins.list[Job]
+    ) -> builtins.list[StorageError | None]:
+        verdicts: builtins.list[StorageError | None] = [None] * len(given)
+        for start in range(0, len(given), CHUNK):
+            page = given[start : start + CHUNK]
+            left, again = builtins.list(range(len(page))), False
+            columns = settle_columns(page, self._config.max_payload_bytes)
+            if columns is not None:
+                try:
+                    left, wake, again = await opened.common.settle(operation, page, columns)
+                    opened.wakeups.announce(wake)
+                except StorageError as error:
+                    verdicts[start : start + len(page)] = [error] * len(page)
+                    left = []
+                await self._expire(opened)
             items = []
-            for place, job in enumerate(given):
+            for place in left:
                 # What a job cannot carry is that job's verdict; the others go on.
                 try:
-                    [row] = snapshot([job], self._config.max_payload_bytes, BACKEND, operation)
+                    [row] = snapshot([page[place]], self._config.max_payload_bytes, BACKEND, operation)
                 except StorageError as error:
-                    verdicts[place] = error
+                    verdicts[start + place] = error
                 else:
-                    items.append(Item(place, job, row))
+                    items.append(Item(start + place, page[place], row))
             for chunk in chunks(items, unique=True):
-                found = await self._update(opened, operation, chunk)
+                found = await self._update(opened, operation, chunk, again)
                 for item, verdict in zip(chunk, found, strict=True):
                     verdicts[item.place] = verdict
-            return verdicts
+        if self._closed:
+            for verdict in verdicts:
+                if verdict is not None and verdict.retryable:
+                    raise verdict  # cut off by close()
+        return verdicts
 
-    async def _update(self, opened: _Open, operation: str, chunk: Sequence[Item]) -> builtins.list[StorageError | None]:
+    async def _update(
+        self, opened: _Open, operation: str, chunk: Sequence[Item], again: bool
+    ) -> builtins.list[StorageError | None]:
         """Updates a chunk and writes back; a verdict each."""
         verdicts: builtins.list[StorageError | None] = []
 
         async def work() -> builtins.list[Job]:
-            found, wake = await opened.writes.update(operation, chunk)
+            found, wake = await opened.writes.update(operation, chunk, again=again)
             opened.wakeups.announce(wake)
             taken = []
             for item, verdict in zip(chunk, found, strict=True):
                 if isinstance(verdict, Accepted):
-                    _write_back(item.job, verdict)
+                    write_back(item.job, verdict)
                     if verdict.lock is not None and item.row[TOKEN] is None:
                         taken.append(item.job)
                     verdicts.append(None)
@@ -551,16 +632,17 @@ class PostgresStorage(Storage):
     ) -> int:
         async with self._operation("purge") as opened:
             numbers, age, most = check_purge(kinds, older_than, limit, BACKEND, "purge")
-            deleted = 0
-            while most is None or deleted < most:
-                step = CHUNK if most is None else min(CHUNK, most - deleted)
-                row = await opened.connections.fetchrow(
-                    "purge", self._queries.purge, self._clock.offset, numbers, age, step
-                )
-                deleted += row["deleted"]
-                if row["looked_at"] < step:
-                    break
-            return deleted
+            steps: builtins.list[int] = []
+            with doubtful(steps):
+                while most is None or sum(steps) < most:
+                    step = CHUNK if most is None else min(CHUNK, most - sum(steps))
+                    row = await opened.connections.fetchrow(
+                        "purge", self._queries.purge, self._clock.offset, numbers, age, step
+                    )
+                    steps.append(row["deleted"])
+                    if row["looked_at"] < step:
+                        break
+            return sum(steps)
 
     async def _expire(self, opened: _Open) -> None:
         """Purges a step of what is kept for a time only, at most once a second in this process [C1]."""
@@ -588,7 +670,7 @@ class PostgresStorage(Storage):
             before, broken = _LAST_SEQUENCE, 0
             while broken < _FINDINGS:
                 rows = await fetch("verify", self._queries.list[None], before, CHUNK, None)
-                for job in restore(map(record_of, rows), BACKEND, "verify"):
+                for job in restore([row[RECORD] for row in rows], BACKEND, "verify"):
                     if isinstance(job, Exception):
                         found.append(str(job))
                         broken += 1
@@ -596,59 +678,3 @@ class PostgresStorage(Storage):
                     break
                 before = rows[-1]["seq"]
             return found
-
-
-# ------------------------------------------------------------------ words of the methods
-
-
-def _jobs(jobs: Iterable[Job]) -> builtins.list[Job]:
-    try:
-        given = builtins.list(jobs)
-    except TypeError:
-        raise TypeError(f"jobs must be an iterable of Job, not {type(jobs).__name__}") from None
-    for place, job in enumerate(given):
-        if not isinstance(job, Job):
-            raise TypeError(f"jobs[{place}] must be a Job, not {type(job).__name__}")
-    return given
-
-
-def _held(jobs: Iterable[Job]) -> builtins.list[tuple[Job, int | None]]:
-    """The jobs with the token of the claim that each holds."""
-    held = []
-    for job in _jobs(jobs):
-        lock = job.lock
-        held.append((job, None if lock is None else lock.token))
-    return held
-
-
-def _pages(items: builtins.list[Any]) -> Iterable[builtins.list[Any]]:
-    return (items[at : at + CHUNK] for at in range(0, len(items), CHUNK))
-
-
-def _skip(if_exists: str, operation: str) -> bool:
-    if not isinstance(if_exists, str):
-        raise TypeError(f"if_exists must be a str, not {type(if_exists).__name__}")
-    if if_exists not in ("error", "skip"):
-        raise InvalidArgumentError('if_exists must be "error" or "skip"', backend=BACKEND, operation=operation)
-    return if_exists == "skip"
-
-
-def _write_back(job: Job, made: Accepted) -> None:
-    write_back(
-        job, made.version, made.sequence, made.attempt, made.crash_count, made.retry_count, made.lock, made.state
-    )
-
-
-def _key(row: Any) -> tuple[int, int, int]:
-    return row["rank"], row["due"], row["seq"]
-
-
-def _decoded(operation: str, rows: Sequence[Any]) -> builtins.list[Job]:
-    """The records; a warning in place of each that cannot be decoded."""
-    jobs: builtins.list[Job] = []
-    for job in restore(map(record_of, rows), BACKEND, operation):
-        if isinstance(job, CorruptJobError):
-            warnings.warn(f"{operation}: {job}", StorageWarning, stacklevel=4)
-        else:
-            jobs.append(job)  # type: ignore[arg-type]
-    return jobs

@@ -14,14 +14,20 @@ from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
 
-from ..errors import JobAlreadyExistsError, JobLockedError, JobNotFoundError, StorageError
+from ..errors import (
+    ConflictError,
+    JobAlreadyExistsError,
+    JobLockedError,
+    JobNotFoundError,
+    StorageConnectionError,
+    StorageError,
+)
 from .connection import Connection, Connections
 from .errors import UNIQUE_VIOLATION, sqlstate
 from .records import (
     BACKEND,
     DUE,
     ENQUEUED,
-    FINAL,
     ID,
     JOB_TYPE,
     KIND,
@@ -42,6 +48,7 @@ from .records import (
     Standing,
     columns,
     judge,
+    not_kept,
     replaced,
 )
 
@@ -49,6 +56,7 @@ if TYPE_CHECKING:
     from .clock import Clock
 
 _LOOKS: Final = 100  # for jobs that are moving while they are looked for; each look waits for the move it met
+_LAST_VERSION: Final = 2**31 - 1
 STORED, TAKEN, HELD, REFUSED = range(4)
 
 
@@ -61,8 +69,7 @@ class Writes:
         self._queries = connections.queries
         self._clock = clock
         self._lock_timeout = round(config.lock_timeout * 1_000_000)
-        keeps = zip(FINAL, (config.keep_succeeded, config.keep_failed, config.keep_deleted), strict=True)
-        self._not_kept = [kind for kind, keep in keeps if keep == 0]
+        self._not_kept = not_kept(config)
 
     # -------------------------------------------------------------- enqueue
 
@@ -77,7 +84,7 @@ class Writes:
 
         async def guarded(conn: Connection) -> list[Any]:
             ids = [item.row[ID] for item in items if item.row[KIND] == PROCESSING]
-            async with conn.transaction(isolation="read_committed"):
+            async with self._connections.transaction(conn):
                 await conn.execute(self._queries.guard, ids)
                 rows = await self._store(conn, items, skip)
                 await conn.execute(self._queries.unguard, ids)
@@ -165,64 +172,125 @@ class Writes:
 
     # -------------------------------------------------------------- update
 
-    async def update(self, operation: str, items: Sequence[Item]) -> tuple[list[StorageError | Accepted], Counter[str]]:
+    async def update(
+        self, operation: str, items: Sequence[Item], *, again: bool = False
+    ) -> tuple[list[StorageError | Accepted], Counter[str]]:
         """Updates a chunk with no id twice; a verdict each, by position, and how many jobs became available,
-        by queue."""
+        by queue. A statement that got no answer gives its error to its jobs, and to them alone.
+
+        Args:
+            again: a first request for these was sent, and its answer lost.
+        """
         verdicts: dict[int, StorageError | Accepted] = {}
         wake: Counter[str] = Counter()
-        claims = [
-            (place, item)
-            for place, item in enumerate(items)
-            if item.row[TOKEN] is not None and item.row[KIND] != PROCESSING and item.job.sequence > 0
-        ]
-        resent = False
-
-        async def settle_again(conn: Connection) -> dict[int, Accepted]:
-            nonlocal resent
-            resent = True
-            return await self._settle(conn, claims)
-
-        if claims:
-            verdicts.update(
-                await self._connections.run(operation, lambda conn: self._settle(conn, claims), again=settle_again)
-            )
-            wake.update(self._woken(items[place].row, None) for place in verdicts)
+        settling: list[tuple[int, Item]] = []
+        replacing: list[tuple[int, Item]] = []
+        for place, item in enumerate(items):
+            row = item.row
+            if row[KIND] != PROCESSING and item.job.sequence > 0:
+                if row[TOKEN] is not None:
+                    settling.append((place, item))
+                elif row[VERSION] < _LAST_VERSION:
+                    replacing.append((place, item))
+        resent: set[int] = set(range(len(items))) if again else set()
+        for fast, mark, chosen in (
+            (self._queries.settle, TOKEN, settling),
+            (self._queries.replace, VERSION, replacing),
+        ):
+            if chosen:
+                try:
+                    found = await self._at_once(operation, fast, mark, chosen, resent)
+                except StorageError as error:
+                    verdicts.update((place, error) for place, _ in chosen)
+                else:
+                    verdicts.update(found)
+                    wake.update(self._woken(items[place].row, None) for place in found)
         rest = [place for place in range(len(items)) if place not in verdicts]
         if rest:
-            found = await self._connections.run(
-                operation, lambda conn: self._replace(conn, operation, [items[place] for place in rest])
-            )
-            for place, (verdict, now) in zip(rest, found, strict=True):
-                row = items[place].row
-                if resent and isinstance(verdict, JobNotFoundError) and row[TOKEN] and row[KIND] in self._not_kept:
-                    # Our first request did it, and left no trace, for the job is not kept.
-                    job = items[place].job
-                    verdict = Accepted(row[VERSION] + 1, job.sequence, job.attempt, job.crash_count, job.retry_count)
-                verdicts[place] = verdict
-                if isinstance(verdict, Accepted):
-                    wake[self._woken(items[place].row, now)] += 1
+            try:
+                slow = await self._judged(operation, [(place, items[place]) for place in rest], resent)
+            except StorageError as error:
+                verdicts.update((place, error) for place in rest)
+            else:
+                for place, (verdict, now) in slow.items():
+                    verdicts[place] = verdict
+                    if isinstance(verdict, Accepted):
+                        wake[self._woken(items[place].row, now)] += 1
         wake.pop("", None)
         return [verdicts[place] for place in range(len(items))], wake
+
+    async def _at_once(
+        self, operation: str, query: str, mark: int, chosen: Sequence[tuple[int, Item]], resent: set[int]
+    ) -> dict[int, Accepted]:
+        """The common way of an update, one statement: what it accepted, by place.
+
+        Args:
+            mark: the column that proves the right to write: the token, or the version.
+            resent: takes the places of what was sent a second time, its first answer lost.
+        """
+        rows = [
+            (place, item.job.sequence, row[mark], row[ID], row[KIND], row[STATE], row[DUE], row[RETRY_COUNT],
+             row[QUEUE], row[PRIORITY], row[MAX_RETRIES], row[JOB_TYPE], row[TIMEOUT], row[METADATA])
+            for place, item in chosen
+            for row in (item.row,)
+        ]  # fmt: skip
+        rows.sort(key=lambda row: row[1])
+        sequences = {row[0]: row[1] for row in rows}
+        given = columns(rows, 14)
+
+        async def once(conn: Connection) -> list[Any]:
+            found: list[Any] = await conn.fetch(query, self._clock.offset, self._not_kept, *given)
+            return found
+
+        async def again(conn: Connection) -> list[Any]:
+            resent.update(sequences)
+            return await once(conn)
+
+        return {
+            place: Accepted(version, sequences[place], attempt, crash_count, retry_count)
+            for place, version, attempt, crash_count, retry_count in await self._connections.run(
+                operation, once, again=again
+            )
+        }
+
+    async def _judged(
+        self, operation: str, items: Sequence[tuple[int, Item]], resent: set[int]
+    ) -> dict[int, tuple[StorageError | Accepted, int]]:
+        """The locking path for what the fast statement did not match; the server's time with each verdict."""
+
+        async def once(conn: Connection) -> list[tuple[StorageError | Accepted, int]]:
+            return await self._replace(conn, operation, [item for _, item in items])
+
+        async def again(conn: Connection) -> list[tuple[StorageError | Accepted, int]]:
+            resent.update(place for place, _ in items)
+            return await once(conn)
+
+        found = await self._connections.run(operation, once, again=again)
+        return {
+            place: (self._as_first(operation, item, verdict) if place in resent else verdict, now)
+            for (place, item), (verdict, now) in zip(items, found, strict=True)
+        }
+
+    def _as_first(self, operation: str, item: Item, verdict: StorageError | Accepted) -> StorageError | Accepted:
+        """The verdict on a second sending, in the light of a first one that may have been carried out."""
+        row, job = item.row, item.job
+        if isinstance(verdict, JobNotFoundError) and row[KIND] in self._not_kept:
+            # Our first request did it, and left no trace, for the job is not kept.
+            return Accepted(row[VERSION] + 1, job.sequence, job.attempt, job.crash_count, job.retry_count)
+        if row[TOKEN] is None and isinstance(verdict, ConflictError):
+            # The version moved on. By our first request or by somebody else: an unlocked update leaves no trace.
+            return StorageConnectionError(
+                f"{operation}: the connection dropped, and whether job {row[ID]!r} was updated before is not known",
+                backend=BACKEND,
+                operation=operation,
+                outcome="unknown",
+            )
+        return verdict
 
     def _woken(self, row: Any, now: int | None) -> str:
         """The queue in which the update makes a job available, or ''."""
         due = row[KIND] in PUT_OFF and (row[DUE] or 0) <= (now if now is not None else self._clock.now())
         return row[QUEUE] if row[KIND] == ENQUEUED or due else ""
-
-    async def _settle(self, conn: Connection, claims: Sequence[tuple[int, Item]]) -> dict[int, Accepted]:
-        rows = [
-            (place, item.job.sequence, row[TOKEN], row[ID], row[KIND], row[STATE], row[DUE], row[RETRY_COUNT],
-             row[QUEUE], row[PRIORITY], row[MAX_RETRIES], row[JOB_TYPE], row[TIMEOUT], row[METADATA])
-            for place, item in claims
-            for row in (item.row,)
-        ]  # fmt: skip
-        rows.sort(key=lambda row: row[1])
-        sequences = {row[0]: row[1] for row in rows}
-        settled = await conn.fetch(self._queries.settle, self._clock.offset, self._not_kept, *columns(rows, 14))
-        return {
-            place: Accepted(version, sequences[place], attempt, crash_count, retry_count)
-            for place, version, attempt, crash_count, retry_count in settled
-        }
 
     async def _replace(
         self, conn: Connection, operation: str, items: Sequence[Item]
@@ -265,7 +333,7 @@ class Writes:
         self, conn: Connection, ids: Sequence[str], guard: Sequence[str] = ()
     ) -> AsyncIterator[dict[str, Standing]]:
         """A transaction in which nothing else moves these jobs; missing ones are not in the mapping."""
-        async with conn.transaction(isolation="read_committed"):
+        async with self._connections.transaction(conn):
             if guard:
                 await conn.execute(self._queries.guard, guard)
             rows: list[Any] = []
@@ -283,17 +351,20 @@ class Writes:
     # -------------------------------------------------------------- claims that end otherwise
 
     async def release(
-        self, operation: str, items: Sequence[tuple[int, str, int, int]], delay: int | None
-    ) -> tuple[dict[int, Accepted], Counter[str]]:
-        """Gives claims back: items are place, id, sequence and token. The accepted ones, and what became
-        available, by queue."""
+        self,
+        operation: str,
+        items: Sequence[tuple[int, str, int, int]],
+        delay: int | None,
+        accepted: dict[int, Accepted],
+    ) -> Counter[str]:
+        """Gives claims back: items are place, id, sequence and token. `accepted` takes those that were, by place; the
+        answer is what became available, by queue."""
         rows = sorted(((place, seq, token, job_id) for place, job_id, seq, token in items), key=lambda row: row[1])
 
         async def fast(conn: Connection) -> list[Any]:
             found: list[Any] = await conn.fetch(self._queries.release, self._clock.offset, delay, *columns(rows, 4))
             return found
 
-        accepted: dict[int, Accepted] = {}
         wake: Counter[str] = Counter()
         for row in await self._connections.run(operation, fast):
             accepted[row["ord"]] = Accepted(
@@ -306,7 +377,7 @@ class Writes:
             slow, queues = await self._connections.run(operation, lambda conn: self._release_held(conn, rest, delay))
             accepted |= slow
             wake.update(queues)
-        return accepted, wake if delay is None else Counter()
+        return wake if delay is None else Counter()
 
     async def _release_held(
         self, conn: Connection, items: Sequence[tuple[int, str, int, int]], delay: int | None
@@ -343,8 +414,10 @@ class Writes:
             await self._put(conn, changes, [])
         return accepted, wake
 
-    async def extend(self, operation: str, items: Sequence[tuple[str, int, int]], lock_timeout: int) -> dict[int, int]:
-        """Renews claims: items are id, sequence and token. Expiry by token of the renewed ones."""
+    async def extend(
+        self, operation: str, items: Sequence[tuple[str, int, int]], lock_timeout: int, renewed: dict[int, int]
+    ) -> None:
+        """Renews claims: items are id, sequence and token. `renewed` takes the new expiry of each by its token."""
         ordered = sorted(items, key=lambda item: item[1])
 
         async def fast(conn: Connection) -> list[Any]:
@@ -358,23 +431,25 @@ class Writes:
             )
             return found
 
-        renewed: dict[int, int] = {
-            row["token"]: row["expires_at"] for row in await self._connections.run(operation, fast)
-        }
-        rest = {item[0]: item[2] for item in items if item[2] not in renewed}
+        renewed.update({row["token"]: row["expires_at"] for row in await self._connections.run(operation, fast)})
+        rest = [(item[0], item[2]) for item in items if item[2] not in renewed]
         if rest:
-            renewed |= await self._connections.run(operation, lambda conn: self._extend_held(conn, rest, lock_timeout))
-        return renewed
+            renewed.update(
+                await self._connections.run(operation, lambda conn: self._extend_held(conn, rest, lock_timeout))
+            )
 
-    async def _extend_held(self, conn: Connection, tokens: dict[str, int], lock_timeout: int) -> dict[int, int]:
-        """Claims that lapsed and were put back in line: they leave the line again."""
+    async def _extend_held(
+        self, conn: Connection, claims: Sequence[tuple[str, int]], lock_timeout: int
+    ) -> dict[int, int]:
+        """Claims, by id and token, that lapsed and were put back in line: they leave the line again."""
         renewed: dict[int, int] = {}
-        async with self._holding(conn, list(tokens)) as standings:
+        held = set(claims)
+        async with self._holding(conn, [job_id for job_id, _ in claims]) as standings:
             seqs: list[int] = []
             for job_id, standing in standings.items():
-                if standing.kind == PROCESSING and standing.token == tokens[job_id]:
+                if standing.kind == PROCESSING and standing.token is not None and (job_id, standing.token) in held:
                     seqs.append(standing.seq)
-                    renewed[tokens[job_id]] = standing.now + lock_timeout
+                    renewed[standing.token] = standing.now + lock_timeout
             if seqs:
                 expires = max(renewed.values())
                 await conn.execute(self._queries.unpark, sorted(seqs), expires)
@@ -384,12 +459,16 @@ class Writes:
 
     async def delete(self, operation: str, job_id: str) -> bool:
         """Removes a job with its locks."""
+        meant: set[int] = set()
 
         async def work(conn: Connection) -> bool:
             async with self._holding(conn, [job_id]) as standings:
-                if not standings:
-                    return False
                 seqs = [standing.seq for standing in standings.values()]
+                if meant and not meant.intersection(seqs):
+                    return True  # the first request deleted it; what bears the id now is another job
+                if not seqs:
+                    return False
+                meant.update(seqs)
                 await conn.execute(self._queries.delete, seqs, [job_id])
             return True
 

@@ -8,6 +8,7 @@
 mod arguments;
 mod bulk;
 mod clock;
+mod columns;
 mod errors;
 mod fork;
 mod ids;
@@ -33,6 +34,8 @@ mod _native {
     use crate::arguments::{check_claim, check_limit, check_list, check_name, check_purge, check_seconds};
     #[pymodule_export]
     use crate::clock::ManualClock;
+    #[pymodule_export]
+    use crate::columns::{accept_enqueued, accept_settled, enqueue_columns, settle_columns};
     #[pymodule_export]
     use crate::fork::fork_epoch;
     #[pymodule_export]

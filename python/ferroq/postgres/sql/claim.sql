@@ -4,8 +4,9 @@
 --       $7 request id; $8 go on although jobs came due or lapsed; $9..$11 rank, due, seq of the first key to look at;
 --       {pick} names the rest.
 -- Out:  at least one row: pending (jobs came due or lapsed and $8 is false: nothing was claimed; take them over first),
---       candidates (that were looked at), entries (of the indexes that were read, dead ones too); then a record with
---       token and expires_at, or nulls, and its rank and due; in claim order.
+--       candidates (that were looked at), entries (of the indexes that were read, dead ones too), cut (the byte cap left
+--       some of those that were locked); then a record with
+--       token and expires_at, or nulls, its rank and due, and lapsed (it was taken over); in claim order.
 -- Plans: where the walk starts comes out of a CTE, so that no plan, custom or generic, is bent by statistics of these
 --       values: the planner then takes a third of the table to match, {cap} of them wanted, and walks the index in order.
 -- Keeps: only rows of ready that this statement deleted become claims, so a job has one claimer. The rows that it
@@ -54,15 +55,16 @@ retaken AS (
 ),
 claimed AS (SELECT * FROM fresh UNION ALL SELECT * FROM retaken)
 SELECT w.pending, (SELECT count(*) FROM {candidates}) AS candidates, {read_so_far} - w.read_before AS entries,
+       EXISTS (SELECT FROM sized WHERE bytes > 16777216 AND place > 1) AS cut,
        s.id, s.method, s.arguments, s.created_at, s.queue, s.priority, s.max_retries, s.job_type, s.timeout_seconds,
        s.metadata, 1 AS kind, '{"started_at":' || c.now || $5 AS state, s.attempt, s.crash_count, s.retry_count,
-       s.version, s.seq, s.token, s.expires_at, s.rank, s.due
+       s.version, s.seq, s.token, s.expires_at, s.rank, s.due, s.lapsed
   FROM clock c
  CROSS JOIN wave w
   LEFT JOIN (
         SELECT z.id, z.method, z.arguments, z.created_at, z.queue, z.priority, z.max_retries, z.job_type,
                z.timeout_seconds, z.metadata, d.attempt, d.crash_count, d.retry_count, d.version, d.seq, d.token,
-               d.expires_at, g.rank, g.due
+               d.expires_at, g.rank, g.due, g.kind = 1 AS lapsed
           FROM claimed d
           JOIN sized z ON z.seq = d.seq
           JOIN gone g ON g.seq = d.seq

@@ -1,11 +1,11 @@
--- Gives back a worker's live claim: enqueued at once, attempt kept, no settlement.
+-- Gives back a live claim: enqueued at once, attempt kept, no settlement.
 --
--- In:   $1 clock offset; $2 id; $3 worker.
+-- In:   $1 clock offset; $2 id; $3 token.
 -- Out:  a row if there was one: the queue of the job.
 WITH clock AS MATERIALIZED (SELECT {now} AS now),
 freed AS (
     DELETE FROM {schema}.lease l
-     WHERE l.seq = (SELECT j.seq FROM {schema}.job j WHERE j.id = $2) AND l.worker = $3 AND NOT l.parked
+     WHERE l.seq = (SELECT j.seq FROM {schema}.job j WHERE j.id = $2) AND l.token = $3 AND l.parked::int = 0
        AND l.expires_at > (SELECT now FROM clock)
     RETURNING l.*
 )

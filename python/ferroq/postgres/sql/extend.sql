@@ -12,5 +12,5 @@ input AS MATERIALIZED (
 UPDATE {schema}.lease l
    SET expires_at = c.now + $2
   FROM clock c
- WHERE l.seq = ANY (ARRAY (SELECT seq FROM input)) AND l.token = ANY ($4::bigint[]) AND NOT l.parked
+ WHERE l.seq = ANY (ARRAY (SELECT seq FROM input)) AND l.token = ANY ($4::bigint[]) AND l.parked::int = 0
 RETURNING l.token, l.expires_at

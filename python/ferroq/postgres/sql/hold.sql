@@ -5,22 +5,31 @@
 --       crash_count, retry_count, due, the trace, and since when it is in its kind, of a claim token, worker, expires_at, parked,
 --       server; held_by: the worker of a live explicit lock; found (false: the job row is there but the job was moving:
 --       ask again, the next snapshot sees it).
--- Keeps: order of locking ready before lease, and by seq within each, as in all other statements. A parked claim comes
---       once, as a lease.
+-- Keeps: order of locking explicit_lock (as guard.sql), ready, future, lease, done, as in all other statements, and by
+--       seq within each; the counts see to it. A parked claim comes once, as a lease.
 WITH clock AS MATERIALIZED (SELECT {now} AS now),
 target AS MATERIALIZED (SELECT seq, id FROM {schema}.job WHERE id = ANY ($2::text[])),
-in_ready AS MATERIALIZED (
-    SELECT r.* FROM {schema}.ready r WHERE r.seq = ANY (ARRAY (SELECT seq FROM target)) ORDER BY r.seq FOR UPDATE
+in_locks AS MATERIALIZED (
+    SELECT x.id FROM {schema}.explicit_lock x WHERE x.id = ANY ($2::text[]) ORDER BY x.id FOR UPDATE
 ),
-in_lease AS MATERIALIZED (
-    SELECT l.*, r.count FROM (SELECT count(*) FROM in_ready) r
+in_ready AS MATERIALIZED (
+    SELECT r.* FROM (SELECT count(*) FROM in_locks) n
      CROSS JOIN LATERAL (
-        SELECT l.* FROM {schema}.lease l
-         WHERE l.seq = ANY (ARRAY (SELECT seq FROM target)) AND r.count >= 0 ORDER BY l.seq FOR UPDATE) l
+        SELECT r.* FROM {schema}.ready r
+         WHERE r.seq = ANY (ARRAY (SELECT seq FROM target)) AND n.count >= 0 ORDER BY r.seq FOR UPDATE) r
 ),
 in_future AS MATERIALIZED (
-    SELECT f.* FROM {schema}.future f
-     WHERE f.kind IN (5, 6) AND f.seq = ANY (ARRAY (SELECT seq FROM target)) ORDER BY f.seq FOR UPDATE
+    SELECT f.* FROM (SELECT count(*) FROM in_ready) n
+     CROSS JOIN LATERAL (
+        SELECT f.* FROM {schema}.future f
+         WHERE f.kind IN (5, 6) AND f.seq = ANY (ARRAY (SELECT seq FROM target)) AND n.count >= 0
+         ORDER BY f.seq FOR UPDATE) f
+),
+in_lease AS MATERIALIZED (
+    SELECT l.* FROM (SELECT count(*) FROM in_future) n
+     CROSS JOIN LATERAL (
+        SELECT l.* FROM {schema}.lease l
+         WHERE l.seq = ANY (ARRAY (SELECT seq FROM target)) AND n.count >= 0 ORDER BY l.seq FOR UPDATE) l
 ),
 in_done AS MATERIALIZED (
     SELECT d.* FROM {schema}.done d

@@ -12,7 +12,7 @@ input AS MATERIALIZED (
 ),
 freed AS (
     DELETE FROM {schema}.lease
-     WHERE seq = ANY (ARRAY (SELECT seq FROM input)) AND token = ANY ($5::bigint[]) AND NOT parked
+     WHERE seq = ANY (ARRAY (SELECT seq FROM input)) AND token = ANY ($5::bigint[]) AND parked::int = 0
     RETURNING *
 ),
 won AS MATERIALIZED (

@@ -1,29 +1,42 @@
 -- Settles claims by token: the common way out of Processing. What it does not return was not settled here.
 --
--- In:   $1 clock offset; $2 kinds that are not kept; then by position $3 place, $4 seq, $5 token, $6 id, $7 kind (not 1),
---       $8 state, $9 due, $10 retry_count, $11 queue, $12 priority, $13 max_retries, $14 job_type, $15 timeout_seconds,
---       $16 metadata.
+-- In:   $1 clock offset; $2 kinds that are not kept; then by position $3 place, $4 seq, $5 token, $6 id; then one value by
+--       position, or one for all: $7 kind (not 1), $8 state, $9 due, $10 retry_count, $11 queue, $12 priority,
+--       $13 max_retries, $14 job_type, $15 timeout_seconds, $16 metadata.
 -- Out:  place, version, attempt, crash_count, retry_count of each job that was settled.
 -- Keeps: the deleted lease row is the right to write: it is matched by seq and token, both unique; the id is checked
 --       against the seq first, for the seq is the object's word. A parked claim (lapsed, back in line) is left to the
 --       locking path. The job row is rewritten only where a field of it changed.
--- Plans: a full join is hashed or merged whatever the estimates say (coalesce keeps it from being reduced to an inner
---       one); the nested loop that ten expected rows invite compares a batch of 1,000 a million times.
+-- Plans: `parked::int = 0` and not NOT parked, which would let in the index of lapses: a plan made while the table is
+--       small takes it as gladly as the primary key, and reads all of it ever after. A full join is hashed or merged
+--       whatever the estimates say (coalesce keeps it from being reduced to an inner one); the nested loop that ten
+--       expected rows invite compares a batch of 1,000 a million times.
 WITH clock AS MATERIALIZED (SELECT {now} AS now),
 input AS MATERIALIZED (
     SELECT i.*, (j.queue, j.priority, j.max_retries, j.job_type, j.timeout_seconds, j.metadata)
                 IS DISTINCT FROM
                 (i.queue, i.priority, i.max_retries, i.job_type, i.timeout_seconds, i.metadata) AS changed
-      FROM unnest($3::int[], $4::bigint[], $5::bigint[], $6::text[], $7::smallint[], $8::text[], $9::bigint[],
-                  $10::int[], $11::text[], $12::int[], $13::int[], $14::text[], $15::int[], $16::text[])
-           AS i (ord, seq, token, id, kind, state, due, retry_count, queue, priority, max_retries, job_type,
-                 timeout_seconds, metadata)
+      FROM (SELECT u.ord, u.seq, u.token, u.id,
+                   CASE WHEN cardinality($7::smallint[]) = 1 THEN ($7::smallint[])[1] ELSE u.kind END AS kind,
+                   CASE WHEN cardinality($8::text[]) = 1 THEN ($8::text[])[1] ELSE u.state END AS state,
+                   CASE WHEN cardinality($9::bigint[]) = 1 THEN ($9::bigint[])[1] ELSE u.due END AS due,
+                   CASE WHEN cardinality($10::int[]) = 1 THEN ($10::int[])[1] ELSE u.retry_count END AS retry_count,
+                   CASE WHEN cardinality($11::text[]) = 1 THEN ($11::text[])[1] ELSE u.queue END AS queue,
+                   CASE WHEN cardinality($12::int[]) = 1 THEN ($12::int[])[1] ELSE u.priority END AS priority,
+                   CASE WHEN cardinality($13::int[]) = 1 THEN ($13::int[])[1] ELSE u.max_retries END AS max_retries,
+                   CASE WHEN cardinality($14::text[]) = 1 THEN ($14::text[])[1] ELSE u.job_type END AS job_type,
+                   CASE WHEN cardinality($15::int[]) = 1 THEN ($15::int[])[1] ELSE u.timeout_seconds END AS timeout_seconds,
+                   CASE WHEN cardinality($16::text[]) = 1 THEN ($16::text[])[1] ELSE u.metadata END AS metadata
+              FROM unnest($3::int[], $4::bigint[], $5::bigint[], $6::text[], $7::smallint[], $8::text[], $9::bigint[],
+                          $10::int[], $11::text[], $12::int[], $13::int[], $14::text[], $15::int[], $16::text[])
+                   AS u (ord, seq, token, id, kind, state, due, retry_count, queue, priority, max_retries, job_type,
+                         timeout_seconds, metadata)) i
      CROSS JOIN LATERAL (SELECT * FROM {schema}.job k WHERE k.seq = i.seq OFFSET 0) j
      WHERE j.id = i.id
 ),
 freed AS (
     DELETE FROM {schema}.lease
-     WHERE seq = ANY (ARRAY (SELECT seq FROM input)) AND token = ANY ($5::bigint[]) AND NOT parked
+     WHERE seq = ANY (ARRAY (SELECT seq FROM input)) AND token = ANY ($5::bigint[]) AND parked::int = 0
     RETURNING seq, token, version, attempt, crash_count, retry_count
 ),
 won AS MATERIALIZED (
