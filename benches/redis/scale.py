@@ -1,8 +1,8 @@
 """What an operation costs the server by how many jobs are stored: commands, time, memory a job; and at its limits.
 
-Run: ``make scale-redis``, or ``python -m benches.redis.scale [--flavour wheel|debian] [--json FILE] [JOBS ...]`` (default
-1000 100000 1000000; the million takes minutes). Each size has a server of its own, with as many jobs finished as ready.
-Time is the server's in EVALSHA (INFO commandstats), the longest also by its SLOWLOG; processor time is that of the server's
+Run: ``make scale-redis``, or ``python -m benches.redis.scale [--flavour debian] [--json FILE] [JOBS ...]`` (default 1000
+100000 1000000; the million takes minutes). Each size has a server of its own, with as many jobs finished as ready.
+Time is the server's in EVALSHA (INFO commandstats), the longest by its SLOWLOG; processor time is that of the server's
 thread, in which the machine's other load is not. The limits: a thousand jobs of 1 KiB, and 16 MiB in one call.
 """
 
@@ -14,6 +14,7 @@ import os
 import statistics
 import warnings
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -69,8 +70,8 @@ class Server:
         spent = self._cpu() - used
         after = await self._stats()
         slow = [entry["duration"] for entry in await self.admin.slowlog_get(20) if b"EVALSHA" in entry["command"]]
-        row = {"time": after[0] - before[0], "cpu": spent, "commands": after[1] - before[1], "slow": max(slow, default=0)}
-        self.rows.setdefault(name, []).append(row)
+        row = {"time": after[0] - before[0], "cpu": spent, "commands": after[1] - before[1]}
+        self.rows.setdefault(name, []).append(row | {"slow": max(slow, default=0)})
         return answer
 
     def taken(self) -> dict[str, dict[str, float]]:
@@ -109,21 +110,20 @@ async def finish(storage: RedisStorage, count: int) -> None:
         count -= len(batch)
 
 
-async def each_operation(server: Server, batch: int, payload: str = PAYLOAD, rounds: int = ROUNDS) -> dict[str, Any]:
-    storage = server.storage
-    for _ in range(rounds):
-        fresh = jobs(batch, payload)
-        await server.measure("enqueue", lambda fresh=fresh: storage.enqueue_many(fresh))
-        held = await server.measure("claim", lambda: storage.fetch_available_jobs_atomic("w", batch))
-        await server.measure("extend", lambda held=held: storage.extend_job_locks(held))
+async def each_operation(server: Server, batch: int, payload: str = PAYLOAD) -> dict[str, Any]:
+    storage, measure = server.storage, server.measure
+    for _ in range(ROUNDS):
+        await measure("enqueue", partial(storage.enqueue_many, jobs(batch, payload)))
+        held = await measure("claim", partial(storage.fetch_available_jobs_atomic, "w", batch))
+        await measure("extend", partial(storage.extend_job_locks, held))
         succeed(held)
-        await server.measure("settle", lambda held=held: storage.update_many(held))
+        await measure("settle", partial(storage.update_many, held))
         again = await storage.fetch_available_jobs_atomic("w", batch)
-        await server.measure("release", lambda again=again: storage.release_jobs(again))
-        await server.measure("list", lambda: storage.list(limit=batch))
-        await server.measure("available", lambda: storage.get_available_jobs(batch))
-        await server.measure("counts", storage.get_job_counts)
-        await server.measure("purge", lambda: storage.purge("succeeded", 0, batch))
+        await measure("release", partial(storage.release_jobs, again))
+        await measure("list", partial(storage.list, limit=batch))
+        await measure("available", partial(storage.get_available_jobs, batch))
+        await measure("counts", storage.get_job_counts)
+        await measure("purge", partial(storage.purge, "succeeded", 0, batch))
     return server.taken()
 
 
@@ -156,20 +156,23 @@ async def limits(flavour: Any) -> dict[str, Any]:
 
 def show(found: dict[str, Any]) -> None:
     sizes = list(found["sizes"])
-    print("bytes a job    " + "; ".join(
-        f"{size:,} stored: ready {one['ready']:.0f}, finished {one['finished']:.0f}" for size, one in found["sizes"].items()
-    ))
-    print("medians: commands, time and processor time of the server in µs, at " + ", ".join(f"{size:,}" for size in sizes))
+    for size, one in found["sizes"].items():
+        print(f"{size:,} stored: bytes a job ready {one['ready']:.0f}, finished {one['finished']:.0f}")
+    print(f"medians: commands, time and processor time of the server in µs, at {', '.join(f'{n:,}' for n in sizes)}")
     for batch in BATCHES:
         print(f"batch {batch}")
         for name in found["sizes"][sizes[0]]["operations"][batch]:
-            cells = [found["sizes"][size]["operations"][batch][name] for size in sizes]
-            text = "   ".join(f"{c['commands']:5.0f} {c['time']:7.0f} {c['cpu']:7.0f}" for c in cells)
+            each = [found["sizes"][size]["operations"][batch][name] for size in sizes]
+            text = "   ".join(f"{one['commands']:5.0f} {one['time']:7.0f} {one['cpu']:7.0f}" for one in each)
             print(f"  {name:10} {text}")
-    print("limits: the longest script in ms, by SLOWLOG; median of the processor time of its call")
+    print("limits: the longest script in ms, by SLOWLOG, and the median of the processor time of its call")
     for name, operations in found["limits"].items():
-        cells = (f"{op} {c['longest'] / 1e3:.1f} ({c['cpu'] / 1e3:.1f})" for op, c in operations.items() if c["longest"])
-        print(f"  {name}: " + ", ".join(cells))
+        shown = [
+            f"{operation} {one['longest'] / 1e3:.1f} ({one['cpu'] / 1e3:.1f})"
+            for operation, one in operations.items()
+            if one["longest"]
+        ]
+        print(f"  {name}: " + ", ".join(shown))
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """One job at a time: what a call takes beside an EVALSHA that reads one key, over the same connection.
 
-Run: ``python -m benches.redis.single [--flavour wheel|debian] [--calls 2000]``. The two take turns, call by call, so that
+Run: ``python -m benches.redis.single [--flavour debian] [--calls 2000]``. The two take turns, call by call, so that
 whatever else the machine does is in both; medians of their times, and of the processor time of the server.
 """
 
