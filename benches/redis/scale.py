@@ -1,7 +1,7 @@
 """What an operation costs the server by how many jobs are stored: commands, time, memory a job; and at its limits.
 
-Run: ``make scale-redis``, or ``python -m benches.redis.scale [--flavour debian] [--json FILE] [JOBS ...]`` (default 1000
-100000 1000000; the million takes minutes). Each size has a server of its own, with as many jobs finished as ready.
+Run: ``make scale-redis``, or ``python -m benches.redis.scale [--flavour debian] [--json FILE] [JOBS ...]`` (default
+1000 100000 1000000; the million takes minutes). Each size has a server of its own, with as many jobs finished as ready.
 Time is the server's in EVALSHA (INFO commandstats), the longest by its SLOWLOG; processor time is that of the server's
 thread, in which the machine's other load is not. The limits: a thousand jobs of 1 KiB, and 16 MiB in one call.
 """

@@ -362,6 +362,21 @@ async def test_a_first_sending_that_comes_last_claims_nothing_more(redis_url: st
         assert (await storage.get_job_counts())[JobStateKind.PROCESSING] == 2
 
 
+@promises("L7")
+async def test_nobody_else_answers_where_a_sending_may_be_under_way(redis_url: str) -> None:
+    async with Proxy(int(redis_url.rsplit(":", 1)[1].split("/")[0])) as proxy, storage_on(proxy.url) as storage:
+        await put(storage, 3)
+        client = storage._client
+        assert client is not None
+        await storage.fetch_and_lock_job("w")
+        [slot] = client.slots._free
+        proxy.lose_next()
+        await storage.fetch_and_lock_job("w")
+        assert client.slots._free == []
+        await storage.fetch_and_lock_job("w")
+        assert slot not in client.slots._free
+
+
 @promises("Q15", "Q1")
 async def test_what_a_re_sent_request_writes_back_is_what_is_stored(redis_url: str) -> None:
     async with Proxy(int(redis_url.rsplit(":", 1)[1].split("/")[0])) as proxy, storage_on(proxy.url) as storage:
