@@ -59,8 +59,8 @@ class Client:
 
         Args:
             again: its arguments when it is sent a second time because the first answer was lost; None: it must not be.
-            slot: where the server remembers its answer. It goes back to `slots`, unless the request was sent twice or has
-                no answer: then one sending may still be under way, and would find another request's answer there.
+            slot: where the server remembers its answer. It goes back to `slots`, but for a request that was sent twice
+                or has no answer: one sending may still be under way, and would find another request's answer there.
             late: also after `close` has begun, which waits for it: it ends a call that is `in_flight`.
         """
         if self._closed and not late:
