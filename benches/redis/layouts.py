@@ -1,4 +1,4 @@
-"""Which layout of keys costs the server least? Measured before the backend was written; the answer is in layouts.txt.
+"""Which layout of keys costs the server least? Measured before the backend was written: results/layouts.txt.
 
 Each layout keeps the indexes that the contract needs: the id, claim order by queue, list order by kind of state, lapse
 order, finish order, counts. Only what differs between them is modelled here: no validation, one queue, no errors.

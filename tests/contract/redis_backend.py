@@ -14,7 +14,7 @@ from ferroq.storage import Storage
 from ferroq.testing import ContractBackend
 
 # What a store may leave behind: the fixed keys, those that stand for jobs still stored, and remembered answers.
-_KNOWN = re.compile(
+KNOWN = re.compile(
     rb"(?:meta|job|body|timers|locks|queues|ends|q:.{1,255}|k:[0-9]+|d[0-6]|f[2-4]|r:[0-9a-f]{16}:[0-9]+)", re.DOTALL
 )
 
@@ -91,7 +91,7 @@ class RedisBackend(ContractBackend):
         """Every key is one of the layout's, and where no job and no lock is left, nothing is but counters."""
         base = f"{{{prefix}}}:".encode()
         keys = [key async for key in admin.scan_iter(match=base + b"*", count=1000)]
-        strange = [key for key in keys if not _KNOWN.fullmatch(key[len(base) :])]
+        strange = [key for key in keys if not KNOWN.fullmatch(key[len(base) :])]
         for key in keys:
             if key[len(base) :].startswith(b"r:"):
                 assert 0 < await admin.pttl(key) < 120_000, f"{key!r} does not expire"

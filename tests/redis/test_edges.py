@@ -23,6 +23,7 @@ from ferroq.errors import (
     StorageClosedError,
     StorageConnectionError,
     StorageError,
+    StorageTimeoutError,
     StorageUnavailableError,
     StorageWarning,
 )
@@ -172,8 +173,8 @@ async def test_one_job_of_a_server_that_is_gone_has_a_verdict(own_server: RedisS
         jobs = await storage.fetch_available_jobs_atomic("w", 1)
         own_server.kill()
         [verdict] = await settled(storage, jobs)
-        assert isinstance(verdict, StorageConnectionError)
-        with pytest.raises(StorageConnectionError):
+        assert isinstance(verdict, StorageConnectionError | StorageTimeoutError)
+        with pytest.raises((StorageConnectionError, StorageTimeoutError)):
             await storage.update(jobs[0])
 
 
@@ -359,6 +360,21 @@ async def test_a_first_sending_that_comes_last_claims_nothing_more(redis_url: st
         first = await client.script("claim", scripts.CLAIM, arguments)
         assert await client.script("claim", scripts.CLAIM, arguments) == first
         assert (await storage.get_job_counts())[JobStateKind.PROCESSING] == 2
+
+
+@promises("L7")
+async def test_nobody_else_answers_where_a_sending_may_be_under_way(redis_url: str) -> None:
+    async with Proxy(int(redis_url.rsplit(":", 1)[1].split("/")[0])) as proxy, storage_on(proxy.url) as storage:
+        await put(storage, 3)
+        client = storage._client
+        assert client is not None
+        await storage.fetch_and_lock_job("w")
+        [slot] = client.slots._free
+        proxy.lose_next()
+        await storage.fetch_and_lock_job("w")
+        assert client.slots._free == []
+        await storage.fetch_and_lock_job("w")
+        assert slot not in client.slots._free
 
 
 @promises("Q15", "Q1")

@@ -83,13 +83,11 @@ async def update(
         tail += [rest for _, rest in records]
         arguments = head + tail
         try:
-            answer = await client.script(operation, scripts.UPDATE, arguments, arguments)
+            answer = await client.script(operation, scripts.UPDATE, arguments, arguments, slot=slot)
         except StorageError as error:
             for at in run:
                 verdicts[at] = error
             continue
-        if slot:
-            client.slots.give(slot)
         for at, cell in zip(run, _VERDICT.iter_unpack(answer), strict=True):
             code, version, attempt, crashes, token, expires, retry, sequence, taken = cell
             if code:

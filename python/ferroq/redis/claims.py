@@ -102,8 +102,7 @@ class Claims:
         slot = client.slots.take()
         arguments: list[Argument] = [limit, length, self._max_crashes, worker, state, slot, os.urandom(8)]
         arguments += (client.slots.keep, MOST_BYTES, *(queues or ()))
-        answer = await client.script(operation, scripts.CLAIM, arguments, arguments)
-        client.slots.give(slot)
+        answer = await client.script(operation, scripts.CLAIM, arguments, arguments, slot=slot)
         first, _expires, more, order, *cells = answer
         jobs: list[Job] = []
         broken: list[Argument] = []

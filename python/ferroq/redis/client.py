@@ -52,17 +52,20 @@ class Client:
         arguments: Sequence[Argument],
         again: Sequence[Argument] | None = None,
         *,
+        slot: str = "",
         late: bool = False,
     ) -> Any:
         """Runs a script.
 
         Args:
             again: its arguments when it is sent a second time because the first answer was lost; None: it must not be.
+            slot: where the server remembers its answer. It goes back to `slots`, but for a request that was sent twice
+                or has no answer: one sending may still be under way, and would find another request's answer there.
             late: also after `close` has begun, which waits for it: it ends a call that is `in_flight`.
         """
         if self._closed and not late:
             raise StorageClosedError("the storage is closed", backend=BACKEND, operation=operation)
-        return await self._request(operation, ("EVALSHA", script.sha), arguments, again, script)
+        return await self._request(operation, ("EVALSHA", script.sha), arguments, again, script, slot)
 
     async def command(self, operation: str, *arguments: Argument) -> Any:
         """Runs a command that only reads."""
@@ -81,9 +84,10 @@ class Client:
         arguments: Sequence[Argument],
         again: Sequence[Argument] | None,
         script: Script | None,
+        slot: str = "",
     ) -> Any:
         with self.in_flight():
-            return await self._attempts(operation, head, arguments, again, script)
+            return await self._attempts(operation, head, arguments, again, script, slot)
 
     @contextlib.contextmanager
     def in_flight(self) -> Iterator[None]:
@@ -104,6 +108,7 @@ class Client:
         arguments: Sequence[Argument],
         again: Sequence[Argument] | None,
         script: Script | None,
+        slot: str,
     ) -> Any:
         clock = asyncio.get_running_loop().time
         deadline = clock() + self._timeout
@@ -182,6 +187,8 @@ class Client:
                 raise
             await self._put_away(wire, ask, broken=False)
             self._met = True
+            if slot and outcome == "not_applied":
+                self.slots.give(slot)
             return answer
 
     async def _wire(self, ask: Endpoint | None, deadline: float) -> Wire:

@@ -107,14 +107,13 @@ class Route(ABC):
         return {
             "socket_timeout": None,  # a request has one deadline of ours, over all that it does
             "socket_connect_timeout": self._config.connection_timeout,
-            "socket_keepalive": True,
             "retry": Retry(NoBackoff(), 0),
             "protocol": 2,
             "driver_info": None,
         }
 
     def _tcp(self, endpoint: Endpoint, login: dict[str, Any]) -> Wire:
-        options = {**self._options(), **login, "host": endpoint[0], "port": endpoint[1]}
+        options = {**self._options(), **login, "host": endpoint[0], "port": endpoint[1], "socket_keepalive": True}
         if not self._secure:
             return Wire(Connection(**options), endpoint)
         config = self._config

@@ -23,7 +23,7 @@ key                  type    holds
 
 and one shard channel, ``wake``: the name of a queue is published when a job enters its ready set.
 
-Why this and not the obvious one (benches/redis/layouts.txt has the numbers of three layouts): a hash a job costs 1.3
+Why this and not the obvious one (benches/redis/results/layouts.txt has three layouts): a hash a job costs 1.3
 to 1.5 times the server's time and twice its memory; a sorted set a kind for the order of `list` costs an eighth more
 time and 80 to 110 bytes a job, where a digit in the order of the sequence, which is that order, costs a byte. (A bitmap
 a kind costs a bit, and twice the commands: a change of kind is one digit and two bits.) The sequence names a job inside

@@ -295,9 +295,8 @@ class RedisStorage(Storage):
         for row in rows:
             arguments.append(b"".join(record_of(row, attempt=int(row[10] == 1))) if row[10] else fresh_of(row))
             arguments.append(body_of(row))
-        answer: Sequence[Any] = await client.script(operation, scripts.ENQUEUE, arguments, arguments if skip else None)
-        if slot:
-            client.slots.give(slot)
+        again = arguments if skip else None
+        answer: Sequence[Any] = await client.script(operation, scripts.ENQUEUE, arguments, again, slot=slot)
         return answer
 
     async def get(self, job_id: str) -> Job | None:

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- include: base tokens recall record commit locks place
+-- include: base quick quick_settle tokens recall record commit locks place
 --
 -- Replaces stored jobs [Q3, Q13, L3]. An id must not come twice in one call.
 --
@@ -26,37 +26,10 @@ for from = 1, count, 100 do
   local part = call('HMGET', JOB, unpack(ARGV, SEQ + from, SEQ + math.min(from + 99, count)))
   for i = 1, #part do heads[from + i - 1] = part[i] end
 end
--- Settlements under a token that is in force, by far the most: tokens are unique in the store, so that the job is the
--- right one wherever its record lay, and nothing but that record decides.
-local out, rest, n = {}, {}, 0
-local now8, instant_now, any_unkept = pack('>I8', now), S(now), next(unkept)
-local moved = {[2] = '\1\2', [4] = '\1\4'}
-for i = 1, count do
-  local h, a = heads[i], ARGV[HEAD + i]
-  local to, held = byte(a, 2), unpackn('>I8', a, 15)
-  local fine = false
-  if held > 0 and to > 1 and to < 5 and to ~= 3 and not any_unkept and h and #h > 71 then
-    local format, kind, version, _, _, token, expires = unpackn('>BBI4I4I4I8I8', h)
-    if token == held and kind == 1 and expires > now and format == 1 then
-      fine = true
-      local seq6, version4, to1 = ARGV[SEQ + i], pack('>I4', version + 1), char(to)
-      local counts, middle = sub(h, 7, 14), sub(h, 45, 60)
-      jobs[n + 1] = seq6
-      jobs[n + 2] = moved[to] .. version4 .. counts .. Z17 .. sub(h, 15, 22) .. to1 .. version4 .. middle .. ARGV[TAIL + i]
-      n = n + 2
-      out[i] = '\0' .. version4 .. counts .. Z16 .. middle .. seq6 .. '\0'
-      unsoon[#unsoon + 1] = seq6
-      unsoon_old[#unsoon] = h
-      mark(seq6, 1, to)
-      into(done, to, instant_now, seq6)
-    end
-  end
-  if not fine then rest[#rest + 1] = i end
-end
-
+local out, n = {}, 0
+local now8, instant_now = pack('>I8', now), S(now)
 local ids, where = {}, {}
-for at = 1, #rest do
-  local i = rest[at]
+for i = 1, count do
   local h, tail, seq6 = heads[i], ARGV[TAIL + i], ARGV[SEQ + i]
   local id = sub(tail, 11, 10 + byte(tail, 9))
   if not sound(h) or id_of(h) ~= id then
@@ -70,13 +43,12 @@ for at = 1, #rest do
     end
     heads[i] = h
   end
-  ids[at], where[at] = id, seq6
+  ids[i], where[i] = id, seq6
 end
 local locks = locks_on(ids)
 local expires8 = pack('>I8', now + lock)
-for at = 1, #rest do
-  local i = rest[at]
-  local h, a, tail, seq6 = heads[i], ARGV[HEAD + i], ARGV[TAIL + i], where[at]
+for i = 1, count do
+  local h, a, tail, seq6 = heads[i], ARGV[HEAD + i], ARGV[TAIL + i], where[i]
   local code = 0
   if not h then
     code = 1
@@ -95,9 +67,9 @@ for at = 1, #rest do
       code = 3
     elseif version ~= known then
       code = 4
-    elseif to == 1 and kind ~= 1 and locks and locks[at] then
+    elseif to == 1 and kind ~= 1 and locks and locks[i] then
       local worker = unpackn('>I4', tail, 5) - 60
-      if holder_of(locks[at]) ~= sub(tail, worker + 1, worker + byte(a, 31)) then code = 3 end
+      if holder_of(locks[i]) ~= sub(tail, worker + 1, worker + byte(a, 31)) then code = 3 end
     end
     if repeated then
       out[i] = '\0' .. sub(h, 41, 44) .. sub(h, 7, 14) .. Z16 .. sub(h, 45, 60) .. seq6 .. '\0'
@@ -136,7 +108,7 @@ for at = 1, #rest do
       if not stays then leave(h, seq6) end
       if unkept[to] and kind ~= to then
         gone[#gone + 1] = seq6
-        gone_ids[#gone_ids + 1] = ids[at]
+        gone_ids[#gone_ids + 1] = ids[i]
         mark(seq6, kind, nil)
       else
         jobs[n + 1], jobs[n + 2] = seq6, new
@@ -144,10 +116,10 @@ for at = 1, #rest do
         if kind ~= to then mark(seq6, kind, to) end
         if to == 1 or to > 4 then
           local instant = unpackn('>I8', new, to == 1 and 23 or 45)
-          if not (locks and locks[at] and instant <= now) then later(S(instant), seq6) end
+          if not (locks and locks[i] and instant <= now) then later(S(instant), seq6) end
           if to ~= 1 and instant <= now then wakes[queue_of(new)] = (wakes[queue_of(new)] or 0) + 1 end
         elseif to == 0 then
-          if not (locks and locks[at]) then enter(new, seq6, true) end
+          if not (locks and locks[i]) then enter(new, seq6, true) end
         elseif not stays then
           into(done, to, instant_now, seq6)
         end
