@@ -30,7 +30,7 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-builtin-rules
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help backends demo test test-matrix lint format types rust bench bench-smoke instructions scale wheels servers pin clean
+.PHONY: help backends demo test test-matrix lint format types rust bench bench-postgres bench-smoke instructions scale scale-postgres wheels servers pin clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -123,6 +123,20 @@ rust: $(VENV)/.made ## clippy with warnings as errors, the core's tests, and the
 
 bench: $(VENV)/.peers ## Memory backend against a pure-Python store, its peers and the floors (benches/README.md)
 	@$(BIN)/python -m benches.life $(ARGS)
+
+# Peers of the Postgres backend that come from npm. No lock file: it would record where the packages were fetched from.
+build/peers/.made: benches/postgres/package.json
+	@mkdir -p $(@D)
+	@cp $< $(@D)/package.json
+	@cd $(@D) && npm install --no-package-lock --no-audit --no-fund --silent
+	@touch $@
+
+bench-postgres: $(VENV)/.peers $(VENV)/.tools build/peers/.made ## Postgres against pgqueuer, graphile-worker and pgbench (node, npm, pgbench)
+	@$(BIN)/python -m benches.postgres.peers $(ARGS)
+
+scale-postgres: $(VENV)/.tools ## Postgres by what is stored, up to millions of jobs, and its plans: takes an hour and gigabytes
+	@$(BIN)/python -m benches.postgres.scale $(ARGS)
+	@FERROQ_PLAN_ROWS=1000000 $(BIN)/python -m pytest -q tests/postgres/test_plans.py
 
 bench-smoke: $(VENV)/.peers ## Short benches with half the goals as gates, and the instruction counts
 	@$(BIN)/python -m benches.life --smoke

@@ -35,7 +35,7 @@ T = TypeVar("T")
 # A plan that is kept was perhaps made while the tables were empty, when reading and sorting all of them looked best; it
 # would do so with a million jobs in line until the next ANALYZE. Every statement here is written for its index. Where
 # no statement is kept (behind a pooler, whose sessions are not ours to change) each is planned for what is there.
-_PLANS: Final = (
+PLANS: Final = (
     "SET enable_seqscan = off; SET enable_bitmapscan = off; SET jit = off; SET plan_cache_mode = force_generic_plan"
 )
 _ATTEMPTS: Final = 6  # of a statement that deadlocks
@@ -98,7 +98,7 @@ class Connections:
     async def _settle_in(self, connection: Connection) -> None:
         """What a session of our own pool begins with."""
         if self.config.statement_cache_size:
-            await connection.execute(_PLANS)
+            await connection.execute(PLANS)
         await self._greet(connection)
 
     async def _greet(self, connection: Connection) -> None:
