@@ -30,7 +30,8 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-builtin-rules
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help backends demo test test-matrix lint format types rust bench bench-smoke instructions scale bench-redis scale-redis wheels servers pin clean
+.PHONY: help backends demo test test-matrix lint format types rust bench bench-smoke bench-redis bench-postgres instructions
+.PHONY: scale scale-redis scale-postgres wheels servers pin clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -145,6 +146,20 @@ bench-redis: $(VENV)/.servers ## The Redis backend beside SAQ and BullMQ (wants 
 
 scale-redis: $(VENV)/.servers ## What the Redis backend costs the server, at 10^3 to 10^6 stored jobs: takes minutes
 	@$(BIN)/python -m benches.redis.scale $(ARGS)
+
+# Peers of the Postgres backend that come from npm. No lock file: it would record where the packages were fetched from.
+build/peers/.made: benches/postgres/package.json
+	@mkdir -p $(@D)
+	@cp $< $(@D)/package.json
+	@cd $(@D) && npm install --no-package-lock --no-audit --no-fund --silent
+	@touch $@
+
+bench-postgres: $(VENV)/.servers build/peers/.made ## Postgres against pgqueuer, graphile-worker and pgbench (node, npm, pgbench)
+	@$(BIN)/python -m benches.postgres.peers $(ARGS)
+
+scale-postgres: $(VENV)/.servers ## Postgres by what is stored, up to millions of jobs, and its plans: takes an hour and gigabytes
+	@$(BIN)/python -m benches.postgres.scale $(ARGS)
+	@FERROQ_PLAN_ROWS=1000000 $(BIN)/python -m pytest -q tests/postgres/test_plans.py
 
 wheels: $(VENV)/.maturin ## Wheels for CPython 3.11 to 3.13 and the sdist, in dist/
 	@for version in $(WHEELS); do .ci/python $$version >/dev/null; done

@@ -1,11 +1,11 @@
 """Rates, WAL and sizes of the Postgres backend by what is stored, through `PostgresStorage`.
 
-    python -m benches.postgres.scale postgresql://… [--jobs 1000000] [--only empty,ready,…] [--json out.json]
+    make scale-postgres [ARGS="--jobs 1000000 --huge 5000000 --only empty,ready --json out.json"]
 
 Scenarios: an empty table; many ready jobs; many future jobs; many jobs of another queue; many finished ones; after many
 have passed through; and a transaction held open for the whole run. Each is measured with lives (enqueue, claim, settle)
-in batches of 100 by one process, against the empty table in the same run. WAL leaves out full-page images if the server
-runs with full_page_writes off.
+in batches of 100 by one process, against the empty table in the same run. The server is one of its own, on disk, with
+fsync on, and full_page_writes off so that WAL leaves their images out; `--dsn` takes another.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import argparse
 import asyncio
 import json
 import os
+import platform
 import time
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,10 @@ import asyncpg
 
 from ferroq import Job, JobState
 from ferroq.postgres import PostgresConfig, PostgresStorage
+from tests.servers import PostgresServer
 
 BATCH = 100
+SETTINGS = ("server_version", "fsync", "synchronous_commit", "full_page_writes", "shared_buffers", "max_wal_size")
 PAYLOAD = ["x" * 96]
 
 
@@ -56,9 +59,18 @@ class Bench:
     async def wal(self) -> int:
         return int(await self.admin.fetchval("SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint"))
 
-    async def fill(self, count: int, queue: str = "default", **fields: Any) -> None:
-        for at in range(0, count, 5000):
-            await self.storage.enqueue_many(jobs(min(5000, count - at), queue, **fields), if_exists="skip")
+    async def fill(self, count: int, table: str, row: str, queue: str = "default", priority: int = 0) -> None:
+        """So many jobs of about the size of the others, by SQL; their rows of `table` are `row`, out of seq."""
+        await self.admin.execute(
+            f"""
+            INSERT INTO {self.schema}.job (seq, created_at, priority, max_retries, id, method, queue, arguments)
+            SELECT seq, 1, {priority}, 0, gen_random_uuid()::text, 'send_email', '{queue}',
+                   '["' || repeat('x', 96) || '"]'
+              FROM generate_series(1, {count}) seq;
+            INSERT INTO {self.schema}.{table} {row} FROM generate_series(1, {count}) seq;
+            SELECT setval('{self.schema}.job_seq', {count} + 1)
+            """
+        )
 
     async def lives(self, count: int, queues: list[str] | None = None, batch: int = BATCH) -> dict[str, float]:
         """Lives one batch after the other; rates by phase, and the claims' own latency."""
@@ -100,68 +112,102 @@ class Bench:
         return {row["relname"]: {"live": row[1], "dead": row[2], "bytes": row[3]} for row in rows if row["bytes"]}
 
 
-async def run(options: argparse.Namespace) -> dict[str, Any]:
-    found: dict[str, Any] = {"cores": os.cpu_count(), "load": os.getloadavg(), "jobs": options.jobs}
+async def run(options: argparse.Namespace, dsn: str) -> dict[str, Any]:
+    admin = await asyncpg.connect(dsn)
+    found: dict[str, Any] = {
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}, CPython {platform.python_version()}",
+        "load": os.getloadavg(),
+        "settings": {name: await admin.fetchval(f"SHOW {name}") for name in SETTINGS},
+        "jobs": options.jobs,
+        "lives": options.lives,
+        "batch": BATCH,
+    }
+    await admin.close()
+    print(f"{found['machine']}, load {found['load'][0]:.1f} at the start; {found['settings']}", flush=True)
     only = options.only.split(",") if options.only else None
-    lives = options.lives
 
     async def scenario(name: str, prepare: Any, queues: list[str] | None = None, keep: float | None = None) -> None:
         if only and name not in only:
             return
-        async with Bench(options.dsn, keep) as bench:
+        async with Bench(dsn, keep) as bench:
             await prepare(bench)
-            found[name] = await bench.lives(lives, queues)
+            # Statements are prepared, pages are warm: what is compared is what is stored.
+            await bench.lives(10 * BATCH, queues)
+            found[name] = await bench.lives(options.lives, queues)
+            found[name]["load"] = os.getloadavg()[0]
             found[name]["sizes"] = await bench.size()
-            print(name, json.dumps({k: round(v, 2) for k, v in found[name].items() if k != "sizes"}), flush=True)
+            show(name, found)
 
     async def nothing(bench: Bench) -> None: ...
 
-    async def finished(bench: Bench) -> None:
-        await bench.fill(options.jobs, state=JobState.succeeded(1))
+    def ready(count: int, queue: str = "default", rank: int = -1) -> Any:
+        row = f"SELECT seq, 1000000 + seq, 1, {rank}, 1, 0, 0, 0, 0, NULL, NULL, NULL, '{queue}', NULL"
+        return lambda bench: bench.fill(count, "ready", row, queue, ~rank)
 
-    async def future(bench: Bench) -> None:
-        from datetime import UTC, datetime, timedelta
-
-        await bench.fill(options.jobs, state=JobState.scheduled(datetime.now(UTC) + timedelta(days=9)))
+    far = f'SELECT seq, {2**52} + seq, 1, 0, 0, 0, 5, NULL, NULL, NULL, \'{{"scheduled_at":1,"enqueue_at":{2**52}}}\''
+    over = 'SELECT seq, seq, 1, 1, 0, 0, 2, 2, 1, seq, \'{"succeeded_at":1,"total_duration":1,"result":null}\''
 
     async def passed(bench: Bench) -> None:
         await bench.lives(options.jobs, batch=1000)
 
     await scenario("empty", nothing)
     await scenario("not kept", nothing, keep=0)
-    await scenario("ready 10^4", lambda bench: bench.fill(10_000))
-    await scenario("ready", lambda bench: bench.fill(options.jobs))
-    await scenario("future", future)
-    await scenario("another queue", lambda bench: bench.fill(options.jobs, "aaa", priority=5), ["default"])
-    await scenario("finished", finished)
+    await scenario("ready 10^4", ready(10_000))
+    await scenario("ready", ready(options.jobs))
+    await scenario("future", lambda bench: bench.fill(options.jobs, "future", far))
+    await scenario("another queue", ready(options.jobs, "aaa", ~5), ["default"])
+    await scenario("finished", lambda bench: bench.fill(options.jobs, "done", over))
     await scenario("passed", passed)
+    if options.huge:
+        await scenario("ready, huge", ready(options.huge))
     await scenario("empty again", nothing)
     if not only or "pinned" in only:
-        async with Bench(options.dsn) as bench:
-            await bench.fill(1000)
-            holder = await asyncpg.connect(options.dsn)
+        async with Bench(dsn) as bench:
+            await bench.lives(10 * BATCH)
+            holder = await asyncpg.connect(dsn)
             transaction = holder.transaction(isolation="repeatable_read")
             await transaction.start()
             await holder.fetchval("SELECT txid_current()")
             found["pinned"] = await bench.lives(options.pinned)
-            print("pinned", json.dumps({k: round(v, 2) for k, v in found["pinned"].items()}), flush=True)
+            found["pinned"]["load"] = os.getloadavg()[0]
+            show("pinned", found)
             await transaction.rollback()
             await holder.close()
     return found
 
 
+def show(name: str, found: dict[str, Any]) -> None:
+    """One scenario, against the empty table of the same run."""
+    one, empty = found[name], found.get("empty", {})
+    parts = []
+    for key in ("life_per_s", "enqueue_per_s", "claim_per_s", "settle_per_s"):
+        ratio = f" ({one[key] / empty[key]:.2f}x)" if key in empty and name != "empty" else ""
+        parts.append(f"{key.removesuffix('_per_s')} {one[key] / 1000:.1f}k{ratio}")
+    parts.append(f"claims {one['first_claims_ms']:.1f} ms at first, {one['last_claims_ms']:.1f} at last")
+    parts.append(f"WAL {one['wal_per_life']:.0f} B a life, load {one['load']:.1f}")
+    print(f"{name:14} " + ", ".join(parts), flush=True)
+    if name == "passed":
+        for table, size in one["sizes"].items():
+            print(f"{'':14}   {table}: {size['live']} rows, {size['dead']} dead, {size['bytes'] >> 20} MiB", flush=True)
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("dsn")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dsn", help="another server")
     parser.add_argument("--jobs", type=int, default=1_000_000)
+    parser.add_argument("--huge", type=int, default=0, help="ready jobs of one more scenario, such as 5000000")
     parser.add_argument("--lives", type=int, default=20_000)
     parser.add_argument("--pinned", type=int, default=200_000)
-    parser.add_argument("--only", default="")
-    parser.add_argument("--json")
+    parser.add_argument("--only", default="", help="names of scenarios, with commas")
+    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    found = asyncio.run(run(options))
+    if options.dsn:
+        found = asyncio.run(run(options, options.dsn))
+    else:
+        with PostgresServer(durable=True, settings={"full_page_writes": "off", "max_wal_size": "4GB"}) as server:
+            found = asyncio.run(run(options, server.dsn))
     if options.json:
-        Path(options.json).write_text(json.dumps(found, indent=1) + "\n")
+        options.json.write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":

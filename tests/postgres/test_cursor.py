@@ -70,3 +70,17 @@ async def test_in_normal_running_there_is_none(storage: PostgresStorage) -> None
             job.set_state(JobState.succeeded(1))
         assert set(await storage.update_many(jobs)) == {None}
         assert cursors(storage) == 0
+
+
+@promises("Q27", "Q24")
+async def test_locked_jobs_in_the_way_are_not_dead_ones(
+    storage: PostgresStorage, connection: asyncpg.Connection
+) -> None:
+    await storage.enqueue_many([Job("work", id=f"h{index}", priority=5) for index in range(6000)])
+    await storage.enqueue_many([Job("work", id=f"l{index}") for index in range(5)])
+    schema = storage.config.schema_name
+    await connection.execute(
+        f"INSERT INTO {schema}.explicit_lock SELECT 'h' || n, 'other', {2**52}, n + 1 FROM generate_series(0, 5999) n"
+    )
+    assert [job.id for job in await storage.fetch_available_jobs_atomic("w", 1)] == ["l0"]
+    assert cursors(storage) == 0

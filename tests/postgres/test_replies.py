@@ -118,16 +118,18 @@ async def test_an_enqueue_that_nobody_answered_is_unknown(
     storage: PostgresStorage, far: PostgresStorage, proxy: Proxy
 ) -> None:
     await far.enqueue(Job("work"), wake=False)
-    await far.enqueue(Job("work"), if_exists="skip", wake=False)
     proxy.losing = True
     with pytest.raises(StorageConnectionError) as caught:
         await far.enqueue(Job("work", id="x"))
     assert (caught.value.outcome, caught.value.retryable, caught.value.operation) == ("unknown", True, "enqueue")
     assert await storage.get("x") is not None
-    # A repeat that says the same is sent again by itself.
+    # To skip what exists is no way out: whether it was ours would not be known.
     await far.enqueue(Job("work"), if_exists="skip", wake=False)
     proxy.losing = True
-    assert await far.enqueue(Job("work", id="x"), if_exists="skip") is False
+    with pytest.raises(StorageConnectionError) as caught:
+        await far.enqueue(Job("work", id="y"), if_exists="skip")
+    assert caught.value.outcome == "unknown"
+    assert await storage.get("y") is not None
     assert proxy.lost == 2
 
 
@@ -253,6 +255,49 @@ async def test_a_server_that_says_nothing_is_a_timeout(
     proxy.muted = False
     proxy.cut()
     assert sum((await far.get_job_counts()).values()) == 0
+
+
+@promises("E4", "L7")
+async def test_a_cancelled_call_ends_in_a_second_though_the_server_says_nothing(
+    storage: PostgresStorage, far: PostgresStorage, proxy: Proxy
+) -> None:
+    proxy.muted = True
+    task = asyncio.ensure_future(far.get_job_counts())
+    await asyncio.wait([task], timeout=0.1)
+    task.cancel()
+    await asyncio.wait([task], timeout=1.8)
+    assert task.cancelled()
+    proxy.muted = False
+    proxy.cut()
+    assert sum((await far.get_job_counts()).values()) == 0
+
+
+@promises("E4", "L3")
+async def test_a_reply_is_lost_and_then_the_server(
+    storage: PostgresStorage, far: PostgresStorage, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second sending finds nobody: that says nothing of the first."""
+    await storage.enqueue_many([Job("work"), Job("work")])
+    one, two = await far.fetch_available_jobs_atomic("w", 2)
+    one.set_state(JobState.succeeded(1))
+    await far.update(one)
+    assert far._open is not None
+    connections = far._open.connections
+    acquire, calls = connections._acquire, []
+
+    async def refused(operation: str) -> Any:
+        calls.append(operation)
+        if len(calls) > 1:
+            raise StorageConnectionError("refused", operation=operation)
+        return await acquire(operation)
+
+    monkeypatch.setattr(connections, "_acquire", refused)
+    two.set_state(JobState.succeeded(1))
+    proxy.losing = True
+    with pytest.raises(StorageConnectionError) as caught:
+        await far.update(two)
+    assert caught.value.outcome == "unknown"
+    assert (await storage.get_job_counts())[JobStateKind.SUCCEEDED] == 2
 
 
 @promises("E4")

@@ -9,7 +9,13 @@ import asyncpg
 import pytest
 
 from ferroq import Job, JobState
-from ferroq.errors import ConfigurationError, JobAlreadyExistsError, StorageConnectionError
+from ferroq.errors import (
+    ConfigurationError,
+    JobAlreadyExistsError,
+    LoopMismatchError,
+    StorageConnectionError,
+    StorageWarning,
+)
 from ferroq.postgres import PostgresConfig, PostgresStorage
 from ferroq.testing.contract import promises
 from tests.contract.postgres_backend import PostgresBackend
@@ -171,3 +177,47 @@ async def test_tokens_of_a_callers_pool_start_above_those_given_out(
     assert second is not None
     assert second.lock is not None
     assert second.lock.token > first.lock.token
+
+
+@promises("L7", "Q1")
+async def test_a_cancelled_enqueue_leaves_the_callers_transaction_to_the_caller(
+    backend: PostgresBackend, storage: PostgresStorage, connection: asyncpg.Connection
+) -> None:
+    """It waits for another transaction with the same id; what is under way on the caller's connection ends with it."""
+    other = await asyncpg.connect(backend.dsn)
+    transaction = other.transaction()
+    await transaction.start()
+    await storage.enqueue(Job("work", id="x", state=JobState.processing("a", "s")), connection=other)
+    mine = Job("work", id="x", state=JobState.processing("b", "s"))
+    with pytest.raises(TimeoutError):
+        async with connection.transaction(), asyncio.timeout(0.1):
+            await storage.enqueue(mine, connection=connection)
+    assert not connection.is_in_transaction()
+    assert await connection.fetchval("SELECT 1") == 1
+    await transaction.rollback()
+    await other.close()
+    assert await storage.list() == []
+
+
+@promises("E1", "C4")
+async def test_a_pool_of_another_loop_is_refused(backend: PostgresBackend, storage: PostgresStorage) -> None:
+    schema = storage.config.schema_name
+    async with asyncpg.create_pool(backend.dsn, min_size=1) as pool:
+        guest = PostgresStorage(PostgresConfig(pool=pool, schema_name=schema))
+        with pytest.raises(LoopMismatchError):
+            await asyncio.to_thread(lambda: asyncio.run(guest.open()))
+        assert await pool.fetchval("SELECT 1") == 1
+
+
+@promises("C1", "C4")
+async def test_settings_that_lose_jobs_are_warned_of_and_refused_when_strict(
+    backend: PostgresBackend, storage: PostgresStorage
+) -> None:
+    schema = storage.config.schema_name
+    unsafe = {"server_settings": {"synchronous_commit": "off"}, "min_size": 1}
+    async with asyncpg.create_pool(backend.dsn, **unsafe) as pool:
+        with pytest.warns(StorageWarning, match="synchronous_commit"):
+            guest = await PostgresStorage(PostgresConfig(pool=pool, schema_name=schema))
+        await guest.close()
+        with pytest.raises(ConfigurationError, match="synchronous_commit"):
+            await PostgresStorage(PostgresConfig(pool=pool, schema_name=schema, strict=True)).open()

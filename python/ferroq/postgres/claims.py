@@ -229,7 +229,7 @@ class Claims:
         last: Key = (found[-1]["rank"], found[-1]["due"], found[-1]["seq"])
         if cursor is not None:
             cursor.key = max(cursor.key, last)
-        elif rows[0]["entries"] - rows[0]["candidates"] > _WADED:
+        elif rows[0]["dead"] > _WADED:
             self._cursors[name] = _Cursor(last, started)
             self._cursors.move_to_end(name)
             if len(self._cursors) > _CURSORS:
@@ -255,7 +255,9 @@ class Claims:
             async def bury(conn: Connection) -> None:
                 await conn.execute(self._queries.bury, self._clock.offset, *columns(buried, 3))
 
-            await self._connections.run(operation, bury)
+            # Else they lapse, and are met again; the sound ones are claimed, and their caller must hear of it.
+            with suppress(StorageError):
+                await self._connections.run(operation, bury)
         return jobs
 
     async def take_over(self, operation: str, limit: int) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, TypeAlias, TypeVar
@@ -16,11 +17,13 @@ import asyncpg
 
 from ..errors import (
     ConfigurationError,
+    LoopMismatchError,
     SchemaMismatchError,
     StorageClosedError,
     StorageConnectionError,
     StorageError,
     StorageTimeoutError,
+    StorageWarning,
 )
 from . import migrate
 from .config import PostgresConfig
@@ -35,15 +38,24 @@ T = TypeVar("T")
 # A plan that is kept was perhaps made while the tables were empty, when reading and sorting all of them looked best; it
 # would do so with a million jobs in line until the next ANALYZE. Every statement here is written for its index. Where
 # no statement is kept (behind a pooler, whose sessions are not ours to change) each is planned for what is there.
-_PLANS: Final = (
+PLANS: Final = (
     "SET enable_seqscan = off; SET enable_bitmapscan = off; SET jit = off; SET plan_cache_mode = force_generic_plan"
 )
+_LOSING: Final = (
+    (
+        "synchronous_commit",
+        "off",
+        "synchronous_commit is off: a crash of the server forgets what it had acknowledged last, settlements too",
+    ),
+    ("track_counts", "off", "track_counts is off: nothing is vacuumed by itself, and claims get slower and slower"),
+)
+"""Settings, and what they do to jobs."""
 _ATTEMPTS: Final = 6  # of a statement that deadlocks
 _BACKOFF: Final = 0.005
 _PATIENCE: Final = 1.0  # seconds that the cancelling of a statement may take before its connection is dropped
 _IDLE: Final = 5.0  # seconds that the server waits for this process inside a transaction
 _GREETED: Final = 1_000  # sessions of a caller's pool that are known to have met the tokens
-_RESENDS: Final = 2  # after a dropped connection: a pool may hold more than one that is dead
+_RESENDS: Final = 2  # after a dropped connection; a caller's pool may hold more that are dead
 
 
 class Connections:
@@ -66,6 +78,12 @@ class Connections:
         if self._owned:
             self.config.check_tls()
             self._pool = await self._make_pool(operation)
+        elif getattr(self._pool, "_loop", None) not in (None, asyncio.get_running_loop()):
+            raise LoopMismatchError(
+                f"{operation}: the pool that was given belongs to another event loop",
+                backend="postgres",
+                operation=operation,
+            )
         try:
             await self.run(operation, self._inspect)
         except BaseException:
@@ -98,7 +116,7 @@ class Connections:
     async def _settle_in(self, connection: Connection) -> None:
         """What a session of our own pool begins with."""
         if self.config.statement_cache_size:
-            await connection.execute(_PLANS)
+            await connection.execute(PLANS)
         await self._greet(connection)
 
     async def _greet(self, connection: Connection) -> None:
@@ -121,6 +139,11 @@ class Connections:
             raise ConfigurationError(
                 f"the database's encoding is {encoding}; jobs need one made with ENCODING 'UTF8'", backend="postgres"
             )
+        found = [text for name, value, text in _LOSING if await connection.fetchval(f"SHOW {name}") == value]
+        if found and self.config.strict:
+            raise ConfigurationError("; ".join(found), backend="postgres")
+        for text in found:
+            warnings.warn(text, StorageWarning, stacklevel=2)
         if self.config.auto_migrate:
             await migrate.apply(connection, schema)
         else:
@@ -159,8 +182,14 @@ class Connections:
             raw: SQLSTATEs of errors that the caller wants as they are.
         """
         resends = attempts = 0
+        most = _RESENDS if self._owned else self._pool_size() + 1
         while True:
-            connection = await self._acquire(operation)
+            try:
+                connection = await self._acquire(operation)
+            except StorageError as error:
+                if resends:
+                    error.outcome = "unknown"  # of the request that was sent before
+                raise
             failure: BaseException | None = None
             try:
                 try:
@@ -183,7 +212,7 @@ class Connections:
                     continue
                 if is_lost(error) and self._pool is not None:
                     await self._forget_dead()
-                    if resend and resends < _RESENDS:
+                    if resend and resends < most:
                         resends += 1
                         work = again or work
                         continue
@@ -195,7 +224,13 @@ class Connections:
                         backend="postgres",
                         operation=operation,
                     ) from error
-                raise wrapped(error, operation, sent=True, secrets=self.secrets) from error
+                failed = wrapped(error, operation, sent=True, secrets=self.secrets)
+                if resends:
+                    failed.outcome = "unknown"
+                raise failed from error
+
+    def _pool_size(self) -> int:
+        return 0 if self._pool is None else int(self._pool.get_size())
 
     async def fetch(self, operation: str, query: str, *arguments: Any) -> list[Any]:
         """The rows of one statement, which may be sent again."""

@@ -30,11 +30,13 @@ _FIRST_LAPSED = (
     " ORDER BY l.expires_at, l.seq LIMIT 1"
 )
 
-# Index entries that this session's statements have read: what a claim waded through tells whether dead ones pile up. A
-# count, where a duration would mistake a busy machine for it. Needs track_counts, as autovacuum does.
-_READ_SO_FAR = "({})".format(
+# Dead index entries that this session's statements have met: those they read, less those whose rows they saw. What a
+# claim waded through tells whether dead ones pile up. A count, where a duration would mistake a busy machine for it.
+# Needs track_counts, as autovacuum does.
+_WADED_SO_FAR = "({})".format(
     " + ".join(
         f"pg_stat_get_xact_tuples_returned('{{schema}}.{index}'::regclass)"
+        f" - pg_stat_get_xact_tuples_fetched('{{schema}}.{index}'::regclass)"
         for index in ("{walked}", "future_due", "lease_lapse")
     )
 )
@@ -118,9 +120,10 @@ class Queries:
 
     def _claims(self, pick: str, candidates: str) -> dict[int, str]:
         text = _text(f"pick_{pick}")
-        read = _READ_SO_FAR.replace("{walked}", "ready_order" if pick == "all" else "ready_queue_order")
+        waded = _WADED_SO_FAR.replace("{walked}", "ready_order" if pick == "all" else "ready_queue_order")
         return {
-            cap: self._load("claim", pick=text, candidates=candidates, cap=str(cap), read_so_far=read) for cap in _CAPS
+            cap: self._load("claim", pick=text, candidates=candidates, cap=str(cap), waded_so_far=waded)
+            for cap in _CAPS
         }
 
     def _load(self, name: str, **parts: str) -> str:

@@ -474,8 +474,9 @@ class PostgresStorage(Storage):
             for chunk in chunks(items):
                 work = self._enqueue_chunk(opened, operation, chunk, skip, connection, wake, answers)
                 try:
-                    if any(item.row[KIND] == PROCESSING for item in chunk):
-                        # The jobs come back claimed: a cancelled caller never gets to know of it.
+                    if connection is None and any(item.row[KIND] == PROCESSING for item in chunk):
+                        # The jobs come back claimed: a cancelled caller never gets to know of it. In the caller's own
+                        # transaction it is the caller's rollback that gives them back.
                         await opened.claims.unless_cancelled(operation, work)
                     else:
                         await work
@@ -524,7 +525,10 @@ class PostgresStorage(Storage):
         answers: builtins.list[bool],
     ) -> builtins.list[Job]:
         """Stores a chunk and writes back; its jobs."""
-        fresh = builtins.list({item.row[ID]: item for item in reversed(chunk)}.values())[::-1]
+        first: dict[str, Item] = {}
+        for item in chunk:
+            first.setdefault(item.row[ID], item)
+        fresh = builtins.list(first.values())
         if len(fresh) < len(chunk) and not skip:
             raise await opened.writes.twice(operation, chunk, fresh, connection)
         accepted, queues = await opened.writes.enqueue(operation, fresh, skip=skip, connection=connection)

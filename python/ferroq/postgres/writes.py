@@ -97,8 +97,8 @@ class Writes:
                 if connection is not None:
                     rows = await self._connections.on(connection, operation, work)
                 else:
-                    # Not repeated after a lost reply unless a repeat says the same: the caller is told.
-                    rows = await self._connections.run(operation, work, resend=skip, raw=(UNIQUE_VIOLATION,))
+                    # Not repeated after a lost reply: the id would then be there, by us or by somebody else.
+                    rows = await self._connections.run(operation, work, resend=False, raw=(UNIQUE_VIOLATION,))
                 break
             except asyncpg.PostgresError as error:
                 # Another enqueue of the same id committed between our look and our insert.
@@ -274,11 +274,16 @@ class Writes:
     def _as_first(self, operation: str, item: Item, verdict: StorageError | Accepted) -> StorageError | Accepted:
         """The verdict on a second sending, in the light of a first one that may have been carried out."""
         row, job = item.row, item.job
-        if isinstance(verdict, JobNotFoundError) and row[KIND] in self._not_kept:
-            # Our first request did it, and left no trace, for the job is not kept.
+        lock = job.lock
+        live = lock is None or lock.expires_at.timestamp() * 1_000_000 > self._clock.now()
+        if live and isinstance(verdict, JobNotFoundError) and row[KIND] in self._not_kept:
+            # Our first request did it, and left no trace, for the job is not kept. Or somebody deleted the job outright
+            # in this very moment; no one can tell. Once the claim had lapsed another may have had it: it is unknown.
             return Accepted(row[VERSION] + 1, job.sequence, job.attempt, job.crash_count, job.retry_count)
-        if row[TOKEN] is None and isinstance(verdict, ConflictError):
-            # The version moved on. By our first request or by somebody else: an unlocked update leaves no trace.
+        if (row[TOKEN] is None and isinstance(verdict, ConflictError)) or (
+            isinstance(verdict, JobNotFoundError) and row[KIND] in self._not_kept
+        ):
+            # It moved on. By our first request or by somebody else: an unlocked update leaves no trace.
             return StorageConnectionError(
                 f"{operation}: the connection dropped, and whether job {row[ID]!r} was updated before is not known",
                 backend=BACKEND,

@@ -1,5 +1,6 @@
 //! Jobs column by column, for statements that take a batch as arrays: the common enqueue and the common settlement. Whatever
 //! is not common is answered with None, and goes the way of rows.
+#![allow(clippy::needless_pass_by_value, reason = "what is extracted from Python comes by value")]
 
 use std::collections::HashSet;
 

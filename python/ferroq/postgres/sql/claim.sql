@@ -4,11 +4,12 @@
 --       $7 request id; $8 go on although jobs came due or lapsed; $9..$11 rank, due, seq of the first key to look at;
 --       {pick} names the rest.
 -- Out:  at least one row: pending (jobs came due or lapsed and $8 is false: nothing was claimed; take them over first),
---       candidates (that were looked at), entries (of the indexes that were read, dead ones too), cut (the byte cap left
---       some of those that were locked); then a record with
---       token and expires_at, or nulls, its rank and due, and lapsed (it was taken over); in claim order.
+--       candidates (that were looked at), dead (index entries in the way), cut (the byte cap left some of those that were
+--       locked); then a record with token and expires_at, or nulls, its rank and due, and lapsed (it was taken over); in
+--       claim order.
 -- Plans: where the walk starts comes out of a CTE, so that no plan, custom or generic, is bent by statistics of these
 --       values: the planner then takes a third of the table to match, {cap} of them wanted, and walks the index in order.
+--       Full joins, as in settle.sql: they cannot become nested loops, which compare a batch of 1,000 a million times.
 -- Keeps: only rows of ready that this statement deleted become claims, so a job has one claimer. The rows that it
 --       locked and the byte cap left over stay in ready. Nothing here updates ready: ctid is stable under the lock.
 WITH clock AS MATERIALIZED (SELECT {now} AS now),
@@ -19,7 +20,7 @@ locks AS MATERIALIZED (
 wave AS MATERIALIZED (
     SELECT NOT $8::boolean AND (
                EXISTS (SELECT FROM ({first_due}) y) OR EXISTS (SELECT FROM ({first_lapsed}) y)) AS pending,
-           {read_so_far} AS read_before
+           {waded_so_far} AS waded_before
 ),
 {pick},
 sized AS MATERIALIZED (
@@ -54,7 +55,7 @@ retaken AS (
     RETURNING l.seq, l.token, l.expires_at, l.version, l.attempt, l.crash_count, l.retry_count
 ),
 claimed AS (SELECT * FROM fresh UNION ALL SELECT * FROM retaken)
-SELECT w.pending, (SELECT count(*) FROM {candidates}) AS candidates, {read_so_far} - w.read_before AS entries,
+SELECT w.pending, (SELECT count(*) FROM {candidates}) AS candidates, {waded_so_far} - w.waded_before AS dead,
        EXISTS (SELECT FROM sized WHERE bytes > 16777216 AND place > 1) AS cut,
        s.id, s.method, s.arguments, s.created_at, s.queue, s.priority, s.max_retries, s.job_type, s.timeout_seconds,
        s.metadata, 1 AS kind, '{"started_at":' || c.now || $5 AS state, s.attempt, s.crash_count, s.retry_count,
@@ -66,7 +67,8 @@ SELECT w.pending, (SELECT count(*) FROM {candidates}) AS candidates, {read_so_fa
                z.timeout_seconds, z.metadata, d.attempt, d.crash_count, d.retry_count, d.version, d.seq, d.token,
                d.expires_at, g.rank, g.due, g.kind = 1 AS lapsed
           FROM claimed d
-          JOIN sized z ON z.seq = d.seq
-          JOIN gone g ON g.seq = d.seq
+          FULL JOIN sized z ON z.seq = d.seq
+          FULL JOIN gone g ON g.seq = d.seq
+         WHERE coalesce(d.seq, -1) >= 0
        ) s ON true
  ORDER BY s.rank, s.due, s.seq

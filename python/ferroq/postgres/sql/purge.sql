@@ -10,7 +10,7 @@ picked AS MATERIALIZED (
         SELECT * FROM (
             SELECT d.ctid AS tid, d.finished_at
               FROM {schema}.done d
-             WHERE d.kind = k.kind AND d.finished_at <= (SELECT now FROM clock) - $3::bigint
+             WHERE (d.kind + 0) = k.kind AND d.finished_at <= (SELECT now FROM clock) - $3::bigint
              ORDER BY d.finished_at
              LIMIT 1000) y
          LIMIT $4::int) h

@@ -57,6 +57,14 @@ class EnqueueManyContract:
         await put_many(storage, ["e", "d"])
         assert names(await drain(storage)) == ["c", "a", "b", "e", "d"]
 
+    @promises("Q12", "Q24")
+    async def test_an_id_that_comes_twice_keeps_its_first_place(self, storage: Storage) -> None:
+        first, second = jobs_of(2)
+        answers = await storage.enqueue_many([first, second, Job("work", id="j0")], if_exists="skip")
+        assert answers == [True, True, False]
+        assert first.sequence < second.sequence
+        assert names(await drain(storage)) == ["j0", "j1"]
+
     @promises("Q12")
     async def test_a_single_id_that_exists_refuses_its_whole_chunk(
         self, backend: ContractBackend, storage: Storage
