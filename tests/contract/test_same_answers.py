@@ -4,8 +4,8 @@ A history is a list of steps that name jobs by small numbers and objects by thei
 returned, so that any part of one is a history too, and Hypothesis can shrink what it found. Clocks are moved by
 hundreds of seconds and every time that a step names ends in fifty: how long a server takes never decides an answer.
 
-`FERROQ_HISTORIES=1000` plays that many, other ones in each run; a plain run always plays the same, so that it says nothing
-new about an unchanged tree.
+`FERROQ_HISTORIES=1000` plays that many, other ones in each run; a plain run always plays the same, so that it says
+nothing new about an unchanged tree.
 """
 
 from __future__ import annotations
