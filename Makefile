@@ -128,7 +128,9 @@ rust: $(VENV)/.made ## clippy with warnings as errors, the core's tests, and the
 bench: $(VENV)/.peers ## Memory backend against a pure-Python store, its peers and the floors (benches/README.md)
 	@$(BIN)/python -m benches.life $(ARGS)
 
-bench-smoke: $(VENV)/.peers ## Short benches with half the goals as gates, and the instruction counts
+bench-smoke: $(VENV)/.peers ## Short benches with half the goals as gates, and the tests of the yardstick
+	@mkdir -p $(REPORTS)
+	@$(BIN)/python -m pytest --quiet --junitxml=$(REPORTS)/benches.xml benches
 	@$(BIN)/python -m benches.life --smoke
 	@$(BIN)/python -m benches.growth --smoke
 

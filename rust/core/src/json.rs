@@ -4,7 +4,7 @@
 //! `serde_json`'s; what this module adds is the contract's limits \[J3\]: depth, the range of integers, no value that JSON
 //! text cannot hold.
 
-use std::fmt;
+use std::{fmt, io};
 
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
@@ -13,19 +13,19 @@ pub const MAX_DEPTH: usize = 64;
 
 /// Writes compact JSON text piece by piece.
 #[derive(Debug, Default)]
-pub struct Writer(Vec<u8>);
+pub struct Writer(String);
 
 impl Writer {
     /// An empty text with room for that many bytes.
     #[must_use]
     pub fn with_capacity(bytes: usize) -> Self {
-        Self(Vec::with_capacity(bytes))
+        Self(String::with_capacity(bytes))
     }
 
-    /// What has been written. Only `str`s and ASCII have been, so it is text.
+    /// What has been written.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.0).unwrap_or_default()
+        &self.0
     }
 
     /// Makes the writer empty and keeps its buffer.
@@ -47,21 +47,23 @@ impl Writer {
 
     /// Structure, `null`, `true` and the like: ASCII as it stands.
     pub fn raw(&mut self, ascii: &'static str) {
-        self.0.extend_from_slice(ascii.as_bytes());
+        self.0.push_str(ascii);
     }
 
     /// Text that is JSON already.
     pub fn json(&mut self, json: &str) {
-        self.0.extend_from_slice(json.as_bytes());
+        self.0.push_str(json);
     }
 
     /// A string in quotes.
     pub fn string(&mut self, text: &str) {
-        // Nearly every string needs no escape; a scan of bytes and one copy is what that costs.
-        if text.bytes().all(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\') {
-            self.0.push(b'"');
-            self.0.extend_from_slice(text.as_bytes());
-            self.0.push(b'"');
+        // Nearly every string needs no escape; a scan of bytes and one copy is what that costs. A scan to the end looks at
+        // many bytes at once, which one that may stop early does not.
+        let escaped = |byte: u8| byte < 0x20 || byte == b'"' || byte == b'\\';
+        if text.bytes().fold(true, |plain, byte| plain & !escaped(byte)) {
+            self.0.push('"');
+            self.0.push_str(text);
+            self.0.push('"');
         } else {
             self.value(text);
         }
@@ -89,7 +91,19 @@ impl Writer {
 
     fn value<T: serde::Serialize + ?Sized>(&mut self, value: &T) {
         // Writing strings and numbers into memory has no error.
-        let _ = serde_json::to_writer(&mut self.0, value);
+        let _ = serde_json::to_writer(self, value);
+    }
+}
+
+/// What `serde_json` writes comes in pieces that are text each.
+impl io::Write for Writer {
+    fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
+        self.0.push_str(std::str::from_utf8(piece).map_err(io::Error::other)?);
+        Ok(piece.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

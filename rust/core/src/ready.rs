@@ -5,7 +5,10 @@
 //! only the claims that ask for many queues, in proportion to those that are not empty \[Q22\].
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BinaryHeap};
+
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
 
 use crate::name::Name;
 use crate::slots::{Slot, Stamps};
@@ -49,23 +52,38 @@ impl Queue {
 }
 
 /// The ready jobs of all queues.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Ready {
-    by_name: HashMap<Name, QueueId>,
+    by_name: HashMap<Name, QueueId, FixedState>,
     queues: Vec<Option<Queue>>,
     free: Vec<QueueId>,
     /// The queues that hold a ready job.
     busy: Vec<QueueId>,
+    /// Ready jobs of all queues together.
+    total: usize,
 }
 
 impl Ready {
-    /// The queue of that name, made where it is new, for one more record; with the shared copy of its name.
-    pub(crate) fn hold(&mut self, name: &Name) -> (QueueId, Name) {
+    pub(crate) fn new(hash_seed: u64) -> Self {
+        Self {
+            by_name: HashMap::with_hasher(FixedState::with_seed(hash_seed)),
+            queues: Vec::new(),
+            free: Vec::new(),
+            busy: Vec::new(),
+            total: 0,
+        }
+    }
+
+    /// The queue of that name, made where it is new, for one more record. The name becomes the shared copy of itself.
+    pub(crate) fn hold(&mut self, name: &mut Name) -> QueueId {
         if let Some(&id) = self.by_name.get(name)
             && let Some(queue) = self.queues[id as usize].as_mut()
         {
             queue.records += 1;
-            return (id, queue.name.clone());
+            if !Name::ptr_eq(name, &queue.name) {
+                name.clone_from(&queue.name);
+            }
+            return id;
         }
         let queue = Queue { name: name.clone(), records: 1, ready: 0, levels: BTreeMap::new(), busy_at: None };
         let id = if let Some(id) = self.free.pop() {
@@ -79,7 +97,7 @@ impl Ready {
             id
         };
         self.by_name.insert(name.clone(), id);
-        (id, name.clone())
+        id
     }
 
     /// One record less names the queue.
@@ -106,6 +124,7 @@ impl Ready {
         let Some(queue) = self.queues[id as usize].as_mut() else { return };
         queue.levels.entry(Reverse(priority)).or_default().push(entry, stamps);
         queue.ready += 1;
+        self.total += 1;
         if queue.busy_at.is_none() {
             queue.busy_at = Some(self.busy.len());
             self.busy.push(id);
@@ -122,6 +141,7 @@ impl Ready {
             }
         }
         queue.ready -= 1;
+        self.total -= 1;
         if queue.ready == 0 {
             self.idle(id);
         }
@@ -148,6 +168,20 @@ impl Ready {
         match names {
             None => !self.busy.is_empty(),
             Some(names) => names.iter().any(|name| self.find(name).is_some_and(|id| self.len(id) > 0)),
+        }
+    }
+
+    /// Ready jobs of all queues together.
+    pub(crate) fn total(&self) -> usize {
+        self.total
+    }
+
+    /// The one queue that a claim of these has to look at, if it is one.
+    pub(crate) fn only(&self, names: Option<&[Name]>) -> Option<QueueId> {
+        match (names, &*self.busy) {
+            (None, [id]) => Some(*id),
+            (Some([name]), _) => self.find(name),
+            _ => None,
         }
     }
 
@@ -198,7 +232,11 @@ impl Ready {
     }
 
     pub(crate) fn clear(&mut self) {
-        *self = Self::default();
+        self.by_name.clear();
+        self.queues.clear();
+        self.free.clear();
+        self.busy.clear();
+        self.total = 0;
     }
 
     /// What the audit needs: name, records and ready jobs of each queue, and the sum of its levels.

@@ -15,8 +15,12 @@ type Chunk = [u64; WORDS];
 /// A set of `u64`, with inserts, removals and steps in the logarithm of its number of chunks.
 #[derive(Debug, Default)]
 pub(crate) struct SeqSet {
-    // Never holds an empty chunk.
+    // Never holds an empty chunk, and only chunks below `newest`.
     chunks: BTreeMap<u64, Box<Chunk>>,
+    // The highest chunk ever written to, empty or not. Almost every change is there: it costs no search, and a set that
+    // empties and fills again (jobs enqueued and claimed one by one) costs no allocation.
+    newest: u64,
+    hot: Box<Chunk>,
 }
 
 fn place(sequence: u64) -> (u64, usize, u64) {
@@ -30,12 +34,30 @@ fn place(sequence: u64) -> (u64, usize, u64) {
 impl SeqSet {
     pub(crate) fn insert(&mut self, sequence: u64) {
         let (chunk, word, bit) = place(sequence);
-        self.chunks.entry(chunk).or_insert_with(|| Box::new([0; WORDS]))[word] |= bit;
+        if chunk > self.newest {
+            self.advance(chunk);
+        }
+        if chunk == self.newest {
+            self.hot[word] |= bit;
+        } else {
+            self.chunks.entry(chunk).or_insert_with(|| Box::new([0; WORDS]))[word] |= bit;
+        }
+    }
+
+    #[cold]
+    fn advance(&mut self, chunk: u64) {
+        let full = std::mem::take(&mut self.hot);
+        if full.iter().any(|&word| word != 0) {
+            self.chunks.insert(self.newest, full);
+        }
+        self.newest = chunk;
     }
 
     pub(crate) fn remove(&mut self, sequence: u64) {
         let (chunk, word, bit) = place(sequence);
-        if let Some(words) = self.chunks.get_mut(&chunk) {
+        if chunk == self.newest {
+            self.hot[word] &= !bit;
+        } else if let Some(words) = self.chunks.get_mut(&chunk) {
             words[word] &= !bit;
             if words[word] == 0 && words.iter().all(|&word| word == 0) {
                 self.chunks.remove(&chunk);
@@ -44,13 +66,14 @@ impl SeqSet {
     }
 
     pub(crate) fn clear(&mut self) {
-        self.chunks.clear();
+        *self = Self::default();
     }
 
     /// All members below `bound`, downwards.
     pub(crate) fn below(&self, bound: u64) -> impl Iterator<Item = u64> + '_ {
         let last = bound.saturating_sub(1) / CHUNK;
-        self.chunks.range(..=last).rev().flat_map(move |(&chunk, words)| {
+        let hot = (self.newest <= last).then_some((&self.newest, &self.hot));
+        hot.into_iter().chain(self.chunks.range(..=last).rev()).flat_map(move |(&chunk, words)| {
             (0..WORDS).rev().filter(|&word| words[word] != 0).flat_map(move |word| {
                 let base = chunk * CHUNK + word as u64 * BITS;
                 Bits(words[word]).map(move |bit| base + bit).skip_while(move |&sequence| sequence >= bound)

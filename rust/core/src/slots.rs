@@ -91,6 +91,10 @@ fn spread(half: u32) -> u64 {
 }
 
 impl SlotIndex {
+    pub(crate) fn with_capacity(keys: usize) -> Self {
+        Self(HashTable::with_capacity(keys))
+    }
+
     pub(crate) fn find(&self, half: u32, is_it: impl Fn(Slot) -> bool) -> Option<Slot> {
         self.0.find(spread(half), |&(other, slot)| other == half && is_it(slot)).map(|&(_, slot)| slot)
     }

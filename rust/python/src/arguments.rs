@@ -3,7 +3,7 @@
 use ferroq_core::{Kind, Micros, Name};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyBytes, PyDict, PyInt, PyString};
+use pyo3::types::{PyByteArray, PyBytes, PyDict, PyInt, PyList, PyListMethods, PyString};
 
 use crate::errors::{Blame, Scope, wrong_type};
 use crate::job::Job;
@@ -129,7 +129,7 @@ pub(crate) fn jobs<'py>(value: &Bound<'py, PyAny>) -> PyResult<Vec<Bound<'py, Jo
         Err(_) => value.try_iter().ok(),
     };
     let Some(items) = items else { return Err(wrong_type("jobs", "an iterable of Job", value)) };
-    let mut jobs = Vec::new();
+    let mut jobs = Vec::with_capacity(value.cast_exact::<PyList>().map_or(0, PyListMethods::len));
     for (at, item) in items.enumerate() {
         let item = item?;
         let job = item.cast_into::<Job>().map_err(|error| {

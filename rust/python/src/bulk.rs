@@ -5,7 +5,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyList;
 
 use crate::arguments::{self, LOCK_SECONDS};
-use crate::errors::{Blame, convert, memory};
+use crate::errors::{Blame, Scope, convert, memory};
 use crate::job::Job;
 use crate::store::{PAGE, Store};
 use crate::text;
@@ -37,8 +37,7 @@ impl Store {
         let jobs = arguments::jobs(jobs)?;
         let mut records = Vec::with_capacity(jobs.len());
         for job in &jobs {
-            let (record, _) = job.get().snapshot(py, scope)?;
-            record.check_size(self.shared.max_payload_bytes).map_err(|error| convert(py, &error, scope))?;
+            let (record, _) = self.checked(py, job.get(), scope)?;
             records.push(record);
         }
         let mut stored = Vec::with_capacity(jobs.len());
@@ -77,47 +76,35 @@ impl Store {
         let scope = memory("update_many");
         self.enter(py, scope)?;
         let jobs = arguments::jobs(jobs)?;
-        let verdicts = PyList::empty(py);
-        let mut at = 0;
-        while at < jobs.len() {
-            let chunk = &jobs[at..jobs.len().min(at + PAGE)];
-            at += chunk.len();
+        let mut verdicts: Vec<Option<PyErr>> = Vec::with_capacity(jobs.len());
+        for chunk in jobs.chunks(PAGE) {
             // What a job cannot carry is that job's verdict; the others go on.
-            let mut writes: Vec<Result<(Record, Option<Token>), PyErr>> = Vec::with_capacity(chunk.len());
+            let first = verdicts.len();
+            let mut writes = Vec::with_capacity(chunk.len());
             for job in chunk {
-                let write = job.get().snapshot(py, scope).and_then(|(record, lock)| {
-                    record.check_size(self.shared.max_payload_bytes).map_err(|error| convert(py, &error, scope))?;
-                    Ok((record, lock.map(|lock| lock.token)))
-                });
-                match write {
-                    Err(error) if !is_storage_error(py, &error)? => return Err(error),
-                    write => writes.push(write),
+                match self.checked(py, job.get(), scope) {
+                    Ok(write) => {
+                        writes.push(write);
+                        verdicts.push(None);
+                    }
+                    Err(error) if is_storage_error(py, &error)? => verdicts.push(Some(error)),
+                    Err(error) => return Err(error),
                 }
             }
-            let good: Vec<_> = writes.iter().filter_map(|write| write.as_ref().ok()).collect();
-            let mut results = self
-                .shared
-                .run_bulk(py, good.len(), |engine, now| {
-                    good.iter().map(|(record, held)| engine.update(now, record, *held)).collect::<Vec<_>>()
-                })
-                .into_iter();
-            for (job, write) in chunk.iter().zip(writes) {
-                let verdict = match write {
-                    Err(error) => Some(error),
-                    Ok(_) => match results.next() {
-                        Some(Ok(accepted)) => {
-                            job.get().accept(py, accepted);
-                            None
-                        }
-                        Some(Err(error)) => Some(convert(py, &error, scope)),
-                        None => None,
-                    },
-                };
-                verdicts.append(verdict.map(|error| error.into_value(py)))?;
+            let results = self.shared.run_bulk(py, writes.len(), |engine, now| {
+                let results = writes.iter().map(|(record, held)| engine.update(now, record, *held));
+                results.collect::<Vec<_>>()
+            });
+            let written = chunk.iter().zip(&mut verdicts[first..]).filter(|(_, verdict)| verdict.is_none());
+            for ((job, verdict), result) in written.zip(results) {
+                match result {
+                    Ok(accepted) => job.get().accept(py, accepted),
+                    Err(error) => *verdict = Some(convert(py, &error, scope)),
+                }
             }
         }
         self.shared.expire(py);
-        Ok(verdicts)
+        PyList::new(py, verdicts.into_iter().map(|verdict| verdict.map(|error| error.into_value(py))))
     }
 
     #[pyo3(signature = (jobs, lock_timeout))]
@@ -174,6 +161,18 @@ impl Store {
 }
 
 impl Store {
+    /// A copy of what a job carries, and the token of the claim that it holds, for a write off the GIL.
+    fn checked(&self, py: Python<'_>, job: &Job, scope: Scope<'_>) -> PyResult<(Record, Option<Token>)> {
+        let error = {
+            let inner = job.current(py, scope)?;
+            match inner.record.check_size(self.shared.max_payload_bytes) {
+                Ok(()) => return Ok((inner.record.clone(), inner.token())),
+                Err(error) => error,
+            }
+        };
+        Err(convert(py, &error, scope))
+    }
+
     /// Runs an operation for each job that holds a claim, in pages; None for those that hold none.
     fn each_claim<R: Send>(
         &self,

@@ -34,10 +34,7 @@ impl Clock {
 
     pub(crate) fn now(&self) -> Micros {
         match self {
-            Self::System { from, since } => {
-                let passed = Micros::try_from(since.elapsed().as_micros()).unwrap_or(Micros::MAX);
-                from.saturating_add(passed).min(MAX_TIME)
-            }
+            Self::System { from, since } => from.saturating_add(time::micros(since.elapsed())).min(MAX_TIME),
             Self::Manual(manual) => manual.now.load(Ordering::Acquire),
         }
     }

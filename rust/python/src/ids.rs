@@ -8,7 +8,7 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{Rng, SeedableRng};
 use uuid::Builder;
 
-use crate::fork;
+use crate::{fork, time};
 
 /// A generator of this thread, seeded by the operating system, and the fork epoch in which it was.
 ///
@@ -50,7 +50,7 @@ pub(crate) fn random() -> u64 {
 /// ids that one process makes more than a quarter of a microsecond apart sort by time.
 pub(crate) fn fresh(buffer: &mut [u8; 36]) -> (&str, Micros) {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let millis = u64::try_from(since.as_millis()).unwrap_or_default();
+    let millis = since.as_secs().saturating_mul(1_000).saturating_add(since.subsec_millis().into());
     let nanos = u64::from(since.subsec_nanos() % 1_000_000);
     let mut tail = [0; 10];
     // 0 to 4095: the fraction of the millisecond.
@@ -58,6 +58,5 @@ pub(crate) fn fresh(buffer: &mut [u8; 36]) -> (&str, Micros) {
     tail[..2].copy_from_slice(&fraction.to_be_bytes());
     tail[2..].copy_from_slice(&random().to_be_bytes());
     let id = Builder::from_unix_timestamp_millis(millis, &tail).into_uuid();
-    let at = Micros::try_from(since.as_micros()).unwrap_or_default().min(ferroq_core::MAX_TIME);
-    (id.hyphenated().encode_lower(buffer), at)
+    (id.hyphenated().encode_lower(buffer), time::micros(since))
 }

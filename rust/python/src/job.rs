@@ -22,12 +22,12 @@ const DATA: Blame<'static> = Blame::data(OWN);
 #[pyclass(frozen, module = "ferroq")]
 pub(crate) struct Job {
     inner: Mutex<Inner>,
-    /// Made at the first look; from then on it is the truth, and the text in `inner` is what was stored last.
+    /// Made at the first look; from then on it is the truth, and the text in `inner` is what it was at the last write.
     metadata: OnceLock<Py<PyDict>>,
 }
 
-struct Inner {
-    record: Record,
+pub(crate) struct Inner {
+    pub(crate) record: Record,
     lock: Option<ClaimLock>,
 }
 
@@ -53,27 +53,40 @@ impl Job {
         self.inner.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What the job carries at this moment, its metadata checked, with the claim that it holds.
-    pub(crate) fn snapshot(&self, py: Python<'_>, scope: Scope<'_>) -> PyResult<(Record, Option<ClaimLock>)> {
-        let Some(dict) = self.metadata.get() else {
-            let inner = self.inner(py);
-            return Ok((inner.record.clone(), inner.lock.clone()));
-        };
-        let text = metadata::encode(dict.bind(py), Blame::data(scope))?;
-        let (mut record, lock) = {
-            let inner = self.inner(py);
-            (inner.record.clone(), inner.lock.clone())
-        };
-        if record.metadata() != text.as_ref() {
-            record.edit_extras(|extras| extras.metadata = text);
+    /// What the job carries at this moment, its metadata checked. While the guard lives, no Python may run.
+    pub(crate) fn current(&self, py: Python<'_>, scope: Scope<'_>) -> PyResult<MutexGuard<'_, Inner>> {
+        self.current_behind(py, scope, || ()).map(|((), inner)| inner)
+    }
+
+    /// The same behind another lock, which is taken when nothing can be refused any more.
+    ///
+    /// A job's lock is the inner one: nobody waits for anything while holding it, so a fork never finds it held.
+    pub(crate) fn current_behind<G>(
+        &self,
+        py: Python<'_>,
+        scope: Scope<'_>,
+        outer: impl FnOnce() -> G,
+    ) -> PyResult<(G, MutexGuard<'_, Inner>)> {
+        let text = self.metadata.get().map(|dict| metadata::encode(dict.bind(py), Blame::data(scope))).transpose()?;
+        let outer = outer();
+        let mut inner = self.inner(py);
+        if let Some(text) = text
+            && inner.record.metadata() != text.as_ref()
+        {
+            inner.record.edit_extras(|extras| extras.metadata = text);
         }
-        Ok((record, lock))
+        Ok((outer, inner))
+    }
+
+    /// A copy of it, with the claim that the job holds.
+    pub(crate) fn snapshot(&self, py: Python<'_>, scope: Scope<'_>) -> PyResult<(Record, Option<ClaimLock>)> {
+        let inner = self.current(py, scope)?;
+        Ok((inner.record.clone(), inner.lock.clone()))
     }
 
     /// Writes back what an accepted write made of the job.
     pub(crate) fn accept(&self, py: Python<'_>, accepted: Accepted) {
-        let mut inner = self.inner(py);
-        inner.accept(accepted);
+        self.inner(py).accept(accepted);
     }
 
     /// Writes back a release.
@@ -85,7 +98,7 @@ impl Job {
 
     /// The claim that the object holds.
     pub(crate) fn claim(&self, py: Python<'_>) -> Option<Token> {
-        self.inner(py).lock.as_ref().map(|lock| lock.token)
+        self.inner(py).token()
     }
 
     /// Writes back a renewal; a claim that was settled meanwhile stays settled.
@@ -114,7 +127,12 @@ impl Job {
 }
 
 impl Inner {
-    fn accept(&mut self, accepted: Accepted) {
+    /// That of the claim that the object holds.
+    pub(crate) fn token(&self) -> Option<Token> {
+        self.lock.as_ref().map(|lock| lock.token)
+    }
+
+    pub(crate) fn accept(&mut self, accepted: Accepted) {
         self.record.version = accepted.version;
         self.record.sequence = accepted.sequence;
         self.record.attempt = accepted.attempt;

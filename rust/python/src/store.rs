@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use ferroq_core::{Engine, Keep, Kind, Micros, Name, Options, Text};
+use ferroq_core::{Accepted, Engine, Error, Job as Record, Keep, Kind, Micros, Options, Text, Token};
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
 use pyo3::types::{PyDict, PyList};
@@ -66,12 +66,37 @@ impl Shared {
     /// Runs an operation and wakes those whom it concerns.
     pub(crate) fn run<R>(&self, py: Python<'_>, operation: impl FnOnce(&mut Engine, Micros) -> R) -> R {
         let now = self.clock.now();
-        let (result, woken) = {
-            let mut inner = self.lock(py);
-            (operation(&mut inner.engine, now), inner.woken())
-        };
+        let mut inner = self.lock(py);
+        let result = operation(&mut inner.engine, now);
+        let woken = inner.woken();
+        drop(inner);
         self.wake(py, woken);
         result
+    }
+
+    /// Writes one job under its own lock too: nothing is copied for it, and nobody sees it half done.
+    fn write(
+        &self,
+        py: Python<'_>,
+        job: &Job,
+        scope: Scope<'_>,
+        operation: impl FnOnce(&mut Engine, Micros, &Record, Option<Token>) -> Result<Accepted, Error>,
+    ) -> PyResult<Result<Kind, Error>> {
+        let now = self.clock.now();
+        let (mut inner, mut carried) = job.current_behind(py, scope, || self.lock(py))?;
+        if let Err(error) = carried.record.check_size(self.max_payload_bytes) {
+            return Ok(Err(error));
+        }
+        let token = carried.token();
+        let kind = carried.record.state.kind();
+        let outcome = operation(&mut inner.engine, now, &carried.record, token);
+        let outcome = outcome.map(|accepted| carried.accept(accepted));
+        drop(carried);
+        let woken = inner.woken();
+        drop(inner);
+        // Python may run again from here on.
+        self.wake(py, woken);
+        Ok(outcome.map(|()| kind))
     }
 
     /// The same for `size` jobs, off the GIL where that is worth it.
@@ -94,6 +119,7 @@ impl Shared {
     }
 
     /// Calls the waiters. One whose event loop is gone passes its turn on.
+    #[inline]
     fn wake(&self, py: Python<'_>, woken: Vec<Waiter>) {
         for mut waiter in woken {
             while !wake_one(py, &waiter) {
@@ -244,16 +270,11 @@ impl Store {
         self.enter(py, scope)?;
         let job = job.cast::<Job>().map_err(|_| wrong_type("job", "a Job", job))?.get();
         let skip = arguments::skip(Some(if_exists), Blame::argument(scope))?;
-        let (record, _) = job.snapshot(py, scope)?;
-        record.check_size(self.shared.max_payload_bytes).map_err(|error| convert(py, &error, scope))?;
-        let finished = record.state.kind().is_final();
-        match self.shared.run(py, |engine, now| engine.enqueue(now, record)) {
-            Ok(accepted) => job.accept(py, accepted),
-            Err(ferroq_core::Error::AlreadyExists { .. }) if skip => return Ok(false),
+        match self.shared.write(py, job, scope, |engine, now, record, _| engine.enqueue(now, record.clone()))? {
+            Ok(kind) if kind.is_final() => self.shared.expire(py),
+            Ok(_) => {}
+            Err(Error::AlreadyExists { .. }) if skip => return Ok(false),
             Err(error) => return Err(convert(py, &error, scope)),
-        }
-        if finished {
-            self.shared.expire(py);
         }
         Ok(true)
     }
@@ -269,14 +290,7 @@ impl Store {
         let scope = memory("update");
         self.enter(py, scope)?;
         let job = job.cast::<Job>().map_err(|_| wrong_type("job", "a Job", job))?.get();
-        let (record, lock) = job.snapshot(py, scope)?;
-        record.check_size(self.shared.max_payload_bytes).map_err(|error| convert(py, &error, scope))?;
-        let held = lock.map(|lock| lock.token);
-        let accepted = self
-            .shared
-            .run(py, |engine, now| engine.update(now, &record, held))
-            .map_err(|error| convert(py, &error, scope))?;
-        job.accept(py, accepted);
+        self.shared.write(py, job, scope, Engine::update)?.map_err(|error| convert(py, &error, scope))?;
         self.shared.expire(py);
         Ok(())
     }
@@ -370,11 +384,11 @@ impl Store {
         let scope = memory("fetch_and_lock_job");
         self.enter(py, scope)?;
         let blame = Blame::argument(scope);
-        let worker: Name = text::shared_name("worker_id", worker_id, blame)?;
+        let worker = text::name("worker_id", worker_id, blame)?;
         let queues = arguments::queues(queues, blame)?;
         let timeout = arguments::lock_timeout("lock_timeout", lock_timeout, blame)?;
-        let mut claimed = self.shared.run(py, |engine, now| engine.claim(now, &worker, queues.as_deref(), 1, timeout));
-        Ok(claimed.pop().map(|claimed| Job::from_record(claimed.job, Some(claimed.lock))))
+        let claimed = self.shared.run(py, |engine, now| engine.claim_one(now, worker, queues.as_deref(), timeout));
+        Ok(claimed.map(|claimed| Job::from_record(claimed.job, Some(claimed.lock))))
     }
 
     #[pyo3(signature = (worker_id, limit, queues, lock_timeout))]
@@ -389,13 +403,12 @@ impl Store {
         let scope = memory("fetch_available_jobs_atomic");
         self.enter(py, scope)?;
         let blame = Blame::argument(scope);
-        let worker: Name = text::shared_name("worker_id", worker_id, blame)?;
+        let worker = text::name("worker_id", worker_id, blame)?;
         let limit = arguments::limit("limit", limit, MAX_CLAIM, blame)?.unwrap_or(10);
         let queues = arguments::queues(queues, blame)?;
         let timeout = arguments::lock_timeout("lock_timeout", lock_timeout, blame)?;
-        let claimed = self
-            .shared
-            .run_bulk(py, limit, |engine, now| engine.claim(now, &worker, queues.as_deref(), limit, timeout));
+        let claimed =
+            self.shared.run_bulk(py, limit, |engine, now| engine.claim(now, worker, queues.as_deref(), limit, timeout));
         let jobs: Vec<_> = claimed
             .into_iter()
             .map(|claimed| Bound::new(py, Job::from_record(claimed.job, Some(claimed.lock))))

@@ -1,9 +1,9 @@
 //! Instants and datetimes.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use chrono::{DateTime, Datelike, Timelike, Utc};
-use ferroq_core::{Micros, check_time};
+use ferroq_core::{MAX_TIME, Micros, check_time};
 use pyo3::prelude::*;
 use pyo3::types::{PyDateAccess, PyDateTime, PyTimeAccess, PyTzInfo, PyTzInfoAccess};
 
@@ -11,8 +11,13 @@ use crate::errors::{Blame, wrong_type};
 
 /// This machine's clock.
 pub(crate) fn wall() -> Micros {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Micros::try_from(since.as_micros()).unwrap_or(ferroq_core::MAX_TIME).min(ferroq_core::MAX_TIME)
+    micros(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
+}
+
+/// Whole microseconds of a length, without the 128-bit arithmetic of `Duration::as_micros`.
+pub(crate) fn micros(length: Duration) -> Micros {
+    let seconds = Micros::try_from(length.as_secs()).unwrap_or(Micros::MAX);
+    seconds.saturating_mul(1_000_000).saturating_add(length.subsec_micros().into()).min(MAX_TIME)
 }
 
 /// An aware datetime in UTC.

@@ -152,14 +152,15 @@ impl Engine {
                 findings.push(format!("job {:?}: its queue's name differs", record.job.body.id()));
             }
         }
-        let mut busy = 0;
+        let (mut busy, mut total) = (0, 0);
         for (id, name, held, ready, levels) in self.ready.sizes() {
             busy += usize::from(ready > 0);
+            total += ready;
             if records.remove(&id) != Some((held, ready)) || ready != levels {
                 findings.push(format!("queue {name:?} counts {held} records and {ready} ready jobs wrongly"));
             }
         }
-        if !records.is_empty() || busy != self.ready.busy_len() {
+        if !records.is_empty() || busy != self.ready.busy_len() || total != self.ready.total() {
             findings.push("the directory of queues does not fit the records".to_owned());
         }
     }

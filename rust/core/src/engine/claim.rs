@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use super::{CLAIM_BYTES, Claim, Claimed, Engine, TAKEOVER};
-use crate::job::ClaimLock;
+use crate::job::{ClaimLock, Job};
 use crate::name::Name;
 use crate::slots::Slot;
 use crate::state::{Kind, State, clip};
@@ -17,39 +17,84 @@ impl Engine {
     pub fn claim(
         &mut self,
         now: Micros,
-        worker: &Name,
+        worker: &str,
         queues: Option<&[Name]>,
         limit: usize,
         lock_timeout: Option<Micros>,
     ) -> Vec<Claimed> {
-        self.set_now(now);
         let mut claimed = Vec::new();
+        self.claim_each(now, worker, queues, limit, lock_timeout, |job, lock, fit| {
+            if claimed.capacity() == 0 {
+                claimed.reserve_exact(fit);
+            }
+            claimed.push(Claimed { job: job.clone(), lock });
+        });
+        claimed
+    }
+
+    /// One claim, without a list.
+    pub fn claim_one(
+        &mut self,
+        now: Micros,
+        worker: &str,
+        queues: Option<&[Name]>,
+        lock_timeout: Option<Micros>,
+    ) -> Option<Claimed> {
+        let mut claimed = None;
+        self.claim_each(now, worker, queues, 1, lock_timeout, |job, lock, _| {
+            claimed = Some(Claimed { job: job.clone(), lock });
+        });
+        claimed
+    }
+
+    /// Shows each claimed job, with its lock and the number that it is one of at the most.
+    #[inline]
+    fn claim_each(
+        &mut self,
+        now: Micros,
+        worker: &str,
+        queues: Option<&[Name]>,
+        limit: usize,
+        lock_timeout: Option<Micros>,
+        mut out: impl FnMut(&Job, ClaimLock, usize),
+    ) {
+        self.set_now(now);
         if limit == 0 {
-            return claimed;
+            return;
         }
         let budget = TAKEOVER.max(limit);
         self.take_over(budget);
         self.fail_doomed(budget);
         let timeout = lock_timeout.unwrap_or(self.options.lock_timeout);
+        if *self.last_worker != *worker {
+            self.last_worker = worker.into();
+        }
+        let worker = &self.last_worker.clone();
         let mut bytes = 0;
+        let mut count = 0;
+        let fit = self.ready.total().min(limit);
         let mut take = |engine: &mut Self, slot: Slot| -> bool {
             let size = engine.slots.get(slot).map_or(0, |record| record.job.text_len());
-            if !claimed.is_empty() && bytes + size > CLAIM_BYTES {
+            if count > 0 && bytes + size > CLAIM_BYTES {
                 return false;
             }
             bytes += size;
-            claimed.extend(engine.claim_slot(slot, worker, timeout));
-            claimed.len() < limit
+            count += 1;
+            let lock = engine.claim_slot(slot, worker, timeout);
+            if let (Some(lock), Some(record)) = (lock, engine.slots.get(slot)) {
+                out(&record.job, lock, fit);
+            }
+            count < limit
         };
-        let queues = self.ready.busy(queues);
-        if let [queue] = *queues {
+        if let Some(queue) = self.ready.only(queues) {
             while let Some((_, slot)) = self.ready.first(queue, &self.slots.stamps) {
                 if !take(self, slot) {
                     break;
                 }
             }
-            return claimed;
+            return;
         }
+        let queues = self.ready.busy(queues);
         let mut heads = BinaryHeap::with_capacity(queues.len());
         for queue in queues {
             heads.extend(self.ready.first(queue, &self.slots.stamps).map(|(rank, slot)| Reverse((rank, slot, queue))));
@@ -60,11 +105,10 @@ impl Engine {
             }
             heads.extend(self.ready.first(queue, &self.slots.stamps).map(|(rank, slot)| Reverse((rank, slot, queue))));
         }
-        claimed
     }
 
     /// Hands a ready job to a worker \[L1, L4\].
-    fn claim_slot(&mut self, slot: Slot, worker: &Name, timeout: Micros) -> Option<Claimed> {
+    fn claim_slot(&mut self, slot: Slot, worker: &Name, timeout: Micros) -> Option<ClaimLock> {
         let now = self.now;
         let token = self.next_token();
         let expires_at = now.saturating_add(timeout);
@@ -80,9 +124,8 @@ impl Engine {
         record.claim = Some(Claim { token, expires_at });
         record.job.attempt = record.job.attempt.saturating_add(1);
         record.job.version += 1;
-        let job = record.job.clone();
         self.index(slot);
-        Some(Claimed { job, lock: ClaimLock { token, expires_at, worker_id: worker.clone() } })
+        Some(ClaimLock { token, expires_at, worker_id: worker.clone() })
     }
 
     /// Moves what has come due, what has lapsed and what an explicit lock no longer holds to where claims look, in order of

@@ -174,6 +174,8 @@ pub struct Engine {
     now: Micros,
     last_sequence: u64,
     last_token: u64,
+    /// Who claimed last, and most likely claims next: its jobs share one copy of its name.
+    last_worker: Name,
 
     slots: Slots<Record>,
     hasher: HalfHasher,
@@ -201,17 +203,18 @@ impl Engine {
     pub fn new(options: Options) -> Self {
         Self {
             hasher: HalfHasher::new(options.hash_seed),
+            ready: Ready::new(options.hash_seed),
             options,
             now: 0,
             last_sequence: 0,
             last_token: 0,
+            last_worker: Name::default(),
             slots: Slots::default(),
             by_id: SlotIndex::default(),
             by_sequence: SlotIndex::default(),
             all: SeqSet::default(),
             by_kind: Default::default(),
             counts: [0; 7],
-            ready: Ready::default(),
             due: TimeQueue::default(),
             lapse: TimeQueue::default(),
             doomed: TimeQueue::default(),
@@ -276,7 +279,10 @@ impl Engine {
     }
 
     fn find(&self, id: &str) -> Option<Slot> {
-        let half = self.hasher.half(id);
+        self.find_hashed(self.hasher.half(id), id)
+    }
+
+    fn find_hashed(&self, half: u32, id: &str) -> Option<Slot> {
         self.by_id.find(half, |slot| self.slots.get(slot).is_some_and(|record| record.job.body.id() == id))
     }
 
@@ -297,22 +303,18 @@ impl Engine {
         Token::new(self.last_token).unwrap_or(Token::MIN)
     }
 
-    /// Adds a record that `enqueue` has checked.
-    fn insert(&mut self, mut record: Record) -> Slot {
+    /// Adds a record that `enqueue` has checked; `half` is the hash of its id.
+    fn insert(&mut self, mut record: Record, half: u32) {
         let sequence = record.job.sequence;
         let kind = record.kind();
-        let (queue, name) = self.ready.hold(&record.job.queue);
-        record.queue = queue;
-        record.job.queue = name;
-        let id = self.hasher.half(record.job.body.id());
+        record.queue = self.ready.hold(&mut record.job.queue);
         let slot = self.slots.insert(record);
-        self.by_id.insert(id, slot);
+        self.by_id.insert(half, slot);
         self.by_sequence.insert(self.hasher.half(sequence), slot);
         self.all.insert(sequence);
         self.by_kind[kind as usize].insert(sequence);
         self.counts[kind as usize] += 1;
         self.index(slot);
-        slot
     }
 
     /// Removes a record and everything that names it. An explicit lock on the id stays: see `delete`.

@@ -1,12 +1,10 @@
 //! Writes that do not claim: enqueue, update, delete, release, renewal and explicit locks.
 
-use std::collections::HashSet;
-
 use super::{Accepted, Claim, Engine, FINAL, Keep, Place, Record, Released, Trace, final_at};
 use crate::error::Error;
 use crate::job::{Job, Token};
 use crate::name::{Name, Text};
-use crate::slots::Slot;
+use crate::slots::{Slot, SlotIndex};
 use crate::state::{Kind, State};
 use crate::time::Micros;
 
@@ -17,14 +15,16 @@ impl Engine {
     /// `AlreadyExists`, `Locked`, `Capacity`.
     pub fn enqueue(&mut self, now: Micros, job: Job) -> Result<Accepted, Error> {
         self.set_now(now);
-        if self.find(job.body.id()).is_some() {
-            return Err(Error::AlreadyExists { ids: vec![job.body.id().into()] });
+        let id = job.body.id();
+        let half = self.hasher.half(id);
+        if self.find_hashed(half, id).is_some() {
+            return Err(Error::AlreadyExists { ids: vec![id.into()] });
         }
         self.check_explicit(&job)?;
         if !self.vanishes(job.state.kind()) {
             self.make_room(1)?;
         }
-        Ok(self.store(job))
+        Ok(self.store(job, half))
     }
 
     /// Stores a chunk, all or nothing \[Q12\]. With `skip`, jobs whose id exists are left out and have None in their place.
@@ -33,12 +33,22 @@ impl Engine {
     /// As `enqueue`; `AlreadyExists` names every such id.
     pub fn enqueue_chunk(&mut self, now: Micros, jobs: Vec<Job>, skip: bool) -> Result<Vec<Option<Accepted>>, Error> {
         self.set_now(now);
-        let mut seen = HashSet::with_capacity(jobs.len());
-        let fresh: Vec<bool> =
-            jobs.iter().map(|job| self.find(job.body.id()).is_none() && seen.insert(job.body.id())).collect();
-        let chosen = || jobs.iter().zip(&fresh).filter(|&(_, &fresh)| fresh).map(|(job, _)| job);
-        if !skip && fresh.contains(&false) {
-            let taken = jobs.iter().zip(&fresh).filter(|&(_, &fresh)| !fresh);
+        // The hash of each id that is new; each is taken once. Here the slots are places in the chunk.
+        let mut fresh: Vec<Option<u32>> = Vec::with_capacity(jobs.len());
+        let mut seen = SlotIndex::with_capacity(jobs.len());
+        for (at, job) in (0..).zip(&jobs) {
+            let id = job.body.id();
+            let half = self.hasher.half(id);
+            let is_new = self.find_hashed(half, id).is_none()
+                && seen.find(half, |other| jobs[other as usize].body.id() == id).is_none();
+            if is_new {
+                seen.insert(half, at);
+            }
+            fresh.push(is_new.then_some(half));
+        }
+        let chosen = || jobs.iter().zip(&fresh).filter(|(_, fresh)| fresh.is_some()).map(|(job, _)| job);
+        if !skip && fresh.contains(&None) {
+            let taken = jobs.iter().zip(&fresh).filter(|(_, fresh)| fresh.is_none());
             return Err(Error::AlreadyExists { ids: taken.map(|(job, _)| job.body.id().into()).collect() });
         }
         for job in chosen() {
@@ -46,8 +56,13 @@ impl Engine {
         }
         let stay = chosen().filter(|job| !self.vanishes(job.state.kind())).count();
         self.make_room(stay)?;
-        drop(seen);
-        Ok(jobs.into_iter().zip(fresh).map(|(job, fresh)| fresh.then(|| self.store(job))).collect())
+        let mut stored = Vec::with_capacity(jobs.len());
+        let mut fresh = fresh.into_iter();
+        // Not zipped: a pair of a job and its hash would be one more copy of the job.
+        for job in jobs {
+            stored.push(fresh.next().flatten().map(|half| self.store(job, half)));
+        }
+        Ok(stored)
     }
 
     /// A Processing job must not come in under another worker's explicit lock \[L1\].
@@ -64,22 +79,32 @@ impl Engine {
         final_at(kind).is_some_and(|at| self.options.keep[at] == Keep::Never)
     }
 
-    /// Everything has been checked: nothing below can fail.
-    fn store(&mut self, mut job: Job) -> Accepted {
+    /// Everything has been checked: nothing below can fail. `half` is the hash of the id.
+    fn store(&mut self, job: Job, half: u32) -> Accepted {
         let now = self.now;
         let kind = job.state.kind();
         self.last_sequence += 1;
-        job.sequence = self.last_sequence;
-        job.version = 1;
-        job.attempt = u32::from(kind == Kind::Processing);
-        job.crash_count = 0;
-        job.retry_count = job.state.own_retry_count().unwrap_or(0);
         let claim = (kind == Kind::Processing).then(|| self.default_claim());
-        let due = job.state.own_due().unwrap_or(now);
-        let record = Record { job, entered_at: now, due, claim, trace: None, queue: 0, stamp: 0, place: Place::Parked };
+        let record = Record {
+            entered_at: now,
+            due: job.state.own_due().unwrap_or(now),
+            claim,
+            trace: None,
+            queue: 0,
+            stamp: 0,
+            place: Place::Parked,
+            job: Job {
+                sequence: self.last_sequence,
+                version: 1,
+                attempt: u32::from(kind == Kind::Processing),
+                crash_count: 0,
+                retry_count: job.state.own_retry_count().unwrap_or(0),
+                ..job
+            },
+        };
         let accepted = record.accepted();
         if !self.vanishes(kind) {
-            self.insert(record);
+            self.insert(record, half);
         }
         accepted
     }
@@ -136,9 +161,10 @@ impl Engine {
         self.unindex(slot);
         let moved = self.slots.get(slot).filter(|record| record.job.queue != job.queue).map(|record| record.queue);
         let queue = moved.map(|old| {
-            let new = self.ready.hold(&job.queue);
+            let mut name = job.queue.clone();
+            let new = self.ready.hold(&mut name);
             self.ready.let_go(old);
-            new
+            (new, name)
         });
         let fresh = self.slots.get(slot).is_some_and(|record| record.kind() != Kind::Processing);
         let claim = (to == Kind::Processing && fresh).then(|| self.default_claim());
