@@ -7,8 +7,8 @@ REPORTS := build/reports
 # The backends there are. A new one is one more word here: its tests must then run, and keep its promises, in CI too.
 BACKENDS := memory redis postgres
 MATRIX := 3.12 3.13
-# What Debian brings to the matrix: the oldest servers that are supported, a pooler, certificates.
-DEBIAN := redis-server postgresql pgbouncer openssl
+# What Debian brings to the matrix: the oldest servers that are supported, a pooler, certificates, locales.
+DEBIAN := redis-server postgresql pgbouncer openssl locales
 WHEELS := 3.11 3.12 3.13
 
 # off, report or strict: whether a promise of the contract without a passing test fails the run.

@@ -179,6 +179,8 @@ class Server(ABC):
         self.host = "127.0.0.1"
         self.port = _free_port()
         self.process: subprocess.Popen[bytes] | None = None
+        # Messages and sort order must not depend on who runs the tests, libraries neither.
+        self.environment = {"LC_ALL": "C", "PATH": "/usr/bin:/bin", "TZ": "UTC"}
         self._uid = pwd.getpwnam(_UNPRIVILEGED).pw_uid if os.geteuid() == 0 else None
         self.folder = Path(tempfile.mkdtemp(prefix=f"{self.name}-", dir=_workspace(not durable)))
         self.data = self.folder / "data"
@@ -210,8 +212,7 @@ class Server(ABC):
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=self.folder,
-                # Messages and sort order must not depend on who runs the tests, libraries neither.
-                env={"LC_ALL": "C", "PATH": "/usr/bin:/bin", "TZ": "UTC"},
+                env=self.environment,
                 start_new_session=True,  # an interrupt at the keyboard is ours to handle
                 preexec_fn=die_with_parent,
                 **options,

@@ -32,7 +32,7 @@ def durable_server(server_flavour: Flavour) -> Iterator[RedisServer]:
 
 @pytest.fixture(autouse=True)
 def nothing_strange_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
-    """On the server that all tests share, a test of this folder leaves keys of the layout only, and they are removed."""
+    """On the server that all tests share, a test of this folder leaves keys of the layout only; they are removed."""
     yield
     if "redis_url" not in request.fixturenames:
         return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -505,3 +506,48 @@ async def test_a_subscription_that_died_unseen_is_made_again(redis_url: str, mon
         await storage.enqueue(Job("work", queue="q"))
         async with asyncio.timeout(BOUND):
             assert await wait is True
+
+
+@promises("E4")
+@pytest.mark.parametrize(
+    "name",
+    ["meta", "job", "body", "timers", "queues", "ends", "locks", "q:default", "k:0", "d0", "d1", "d2", "f2"],
+)
+@pytest.mark.parametrize("short", [True, False])
+async def test_whatever_key_is_not_ours_nothing_is_half_done(
+    own_server: RedisServer, monkeypatch: pytest.MonkeyPatch, name: str, short: bool
+) -> None:
+    for script in ("ENQUEUE", "CLAIM", "UPDATE"):
+        monkeypatch.setattr(scripts, script, scripts.load(script.lower(), short=short))
+    async with storage_on(own_server.url) as storage:
+        with admin(own_server) as server:
+            await put(storage, 10)
+            held = await storage.fetch_available_jobs_atomic("w", 4)
+            held[0].set_state(JobState.succeeded(1))
+            await storage.update(held[0])
+            held[1].set_state(JobState.succeeded(1))
+            if not short:
+                await storage.try_acquire_job_lock("job-9", "w", 60)
+            server.delete(key(storage, name))
+            server.rpush(key(storage, name), "not ours")
+            calls: list[Callable[[], Awaitable[object]]] = [
+                lambda: storage.enqueue(Job("work")),
+                lambda: storage.enqueue_many([Job("work"), Job("work", queue="other", priority=3)]),
+                lambda: storage.fetch_available_jobs_atomic("w", 3),
+                lambda: storage.update(held[1]),
+                lambda: storage.release_jobs(held[2:3]),
+                lambda: storage.release_jobs(held[3:4], delay=5),
+                lambda: storage.extend_job_locks(held[2:]),
+                lambda: storage.try_acquire_job_lock("job-8", "w", 60),
+                lambda: storage.release_job_lock("job-9", "w"),
+                lambda: storage.delete("job-7"),
+                lambda: storage.purge("succeeded", 0),
+                lambda: storage.get_available_jobs(),
+            ]
+            for call in calls:
+                before = contents(server)
+                try:
+                    await call()
+                except ConfigurationError as error:
+                    assert error.outcome == "not_applied"
+                    assert contents(server) == before

@@ -224,6 +224,31 @@ async def test_a_certificate_of_nobody_we_know(certificates: Path) -> None:
             assert await storage.enqueue(Job("work"))
 
 
+@pytest.mark.anyio
+@promises("Q24", "Q25", "Q7")
+@pytest.mark.parametrize("flavour", ["wheel", "debian"])
+async def test_the_order_under_a_locale(flavour: Flavour) -> None:
+    """A service started by the system has the system's locale, by which Lua compares strings."""
+    with tempfile.TemporaryDirectory(prefix="ferroq-locale-") as name:
+        Path(name).chmod(0o755)
+        subprocess.run(
+            ["localedef", "-i", "en_US", "-f", "UTF-8", f"{name}/en_US.UTF-8"], check=True, capture_output=True
+        )
+        server = RedisServer(flavour)
+        server.environment |= {"LC_ALL": "en_US.UTF-8", "LOCPATH": name}
+        with server:
+            async with storage_on(server.url) as storage:
+                jobs = [Job("work", id=f"job-{index}", queue=f"q{index % 3}") for index in range(2500)]
+                for at in range(0, 2500, 50):
+                    await storage.enqueue_many(jobs[at : at + 50])
+                names = [job.id for job in jobs]
+                assert [job.id for job in await storage.get_available_jobs()] == names
+                claimed: list[str] = []
+                while batch := await storage.fetch_available_jobs_atomic("w", 70):
+                    claimed += [job.id for job in batch]
+                assert claimed == names
+
+
 @pytest.fixture
 def main_service(server_flavour: Flavour) -> Iterator[Watched]:
     with watched(server_flavour) as made:

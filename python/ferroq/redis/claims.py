@@ -42,14 +42,16 @@ class Claims:
         self, operation: str, worker: str, limit: int, queues: Sequence[str] | None, lock_timeout: int | None
     ) -> list[Job]:
         """Up to `limit` jobs. Cancelled, it waits for its answer up to a second and gives back what it got."""
-        request = asyncio.ensure_future(self._whole(operation, worker, limit, queues, lock_timeout))
-        try:
-            return await asyncio.shield(request)
-        except asyncio.CancelledError:
-            if request.cancelled():
+        # A storage that is closed in the meantime waits for all of it: giving back is part of the call.
+        with self._client.in_flight():
+            request = asyncio.ensure_future(self._claim(operation, worker, limit, queues, lock_timeout))
+            try:
+                return await asyncio.shield(request)
+            except asyncio.CancelledError:
+                if request.cancelled():
+                    raise
+                await self._give_back(request)
                 raise
-            await self._give_back(request)
-            raise
 
     async def _give_back(self, request: asyncio.Task[list[Job]]) -> None:
         """Runs to its end even when it is cancelled again: what it holds would stay claimed."""
@@ -60,14 +62,7 @@ class Claims:
         if not done:
             return
 
-    async def _whole(
-        self, operation: str, worker: str, limit: int, queues: Sequence[str] | None, lock_timeout: int | None
-    ) -> list[Job]:
-        with self._client.in_flight():
-            return await self._claim(operation, worker, limit, queues, lock_timeout)
-
     async def _return(self, request: asyncio.Task[list[Job]]) -> None:
-        # A storage that is closed in the meantime waits for this: it is part of the call.
         with self._client.in_flight(), contextlib.suppress(StorageError):  # else the lapse gives them back
             jobs = await request
             if jobs:

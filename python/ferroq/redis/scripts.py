@@ -23,35 +23,39 @@ class Script:
     sha: bytes
 
 
-def _load(name: str) -> Script:
+def load(name: str, *, short: bool = True) -> Script:
+    """Args:
+    short: with its short ways (lua/lib/quick.lua), without which it answers the same, more slowly.
+    """
     head, include, *lines = (_FOLDER / f"{name}.lua").read_text(encoding="utf-8").split("\n")
     mark = "-- include: "
     if not head.startswith("#!lua") or not include.startswith(mark.rstrip()):
         raise ImportError(f"{name}.lua must begin with #!lua and a line '{mark}…'")
-    parts = [(_FOLDER / "lib" / f"{part}.lua").read_text(encoding="utf-8") for part in include[len(mark) :].split()]
+    named = [part for part in include[len(mark) :].split() if short or not part.startswith("quick")]
+    parts = [(_FOLDER / "lib" / f"{part}.lua").read_text(encoding="utf-8") for part in named]
     # Comments and indentation stay here: a server that has not seen the script is sent it whole.
     code = [line.strip() for line in "\n".join((*parts, *lines)).split("\n")]
     text = "\n".join((head, *(line for line in code if line and not line.startswith("--")))).encode()
     return Script(name, text, hashlib.sha1(text, usedforsecurity=False).hexdigest().encode())
 
 
-RIGHTS: Final = _load("rights")
-ENQUEUE: Final = _load("enqueue")
-EXISTS: Final = _load("exists")
-GET: Final = _load("get")
-UPDATE: Final = _load("update")
-DELETE: Final = _load("delete")
-READ: Final = _load("read")
-AVAILABLE: Final = _load("available")
-CLAIM: Final = _load("claim")
-ACQUIRE: Final = _load("acquire")
-UNLOCK: Final = _load("unlock")
-EXTEND: Final = _load("extend")
-RELEASE: Final = _load("release")
-PURGE: Final = _load("purge")
-PEEK: Final = _load("peek")
-SPOIL: Final = _load("spoil")
-VERIFY: Final = _load("verify")
+RIGHTS: Final = load("rights")
+ENQUEUE: Final = load("enqueue")
+EXISTS: Final = load("exists")
+GET: Final = load("get")
+UPDATE: Final = load("update")
+DELETE: Final = load("delete")
+READ: Final = load("read")
+AVAILABLE: Final = load("available")
+CLAIM: Final = load("claim")
+ACQUIRE: Final = load("acquire")
+UNLOCK: Final = load("unlock")
+EXTEND: Final = load("extend")
+RELEASE: Final = load("release")
+PURGE: Final = load("purge")
+PEEK: Final = load("peek")
+SPOIL: Final = load("spoil")
+VERIFY: Final = load("verify")
 
 ALL: Final = (
     RIGHTS,
