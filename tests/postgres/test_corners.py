@@ -32,8 +32,8 @@ pytestmark = pytest.mark.anyio
 @pytest.mark.parametrize("queues", [["a"], ["a", "b"], None])
 async def test_16_mib_are_enough_for_one_claim(storage: PostgresStorage, queues: list[str] | None) -> None:
     text = "x" * 1_000_000
-    await storage.enqueue_many([Job("work", [text], queue="ab"[index % 2]) for index in range(60)])
-    jobs = await storage.fetch_available_jobs_atomic("w", 45, queues)
+    await storage.enqueue_many([Job("work", [text], queue="ab"[index % 2]) for index in range(36)])
+    jobs = await storage.fetch_available_jobs_atomic("w", 18, queues)
     assert len(jobs) == 16
     assert (await storage.get_job_counts())[JobStateKind.PROCESSING] == 16
 

@@ -17,8 +17,8 @@ from tests.contract.postgres_backend import PostgresBackend
 
 pytestmark = pytest.mark.anyio
 
-ROUNDS = int(os.environ.get("FERROQ_RACES", "1500"))
-"""Interleavings a way; `make test-matrix` runs 10^4."""
+ROUNDS = int(os.environ.get("FERROQ_RACES", "600"))
+"""Interleavings; FERROQ_RACES=10000 for a long run."""
 
 
 async def open_two(backend: PostgresBackend) -> tuple[PostgresStorage, PostgresStorage]:

@@ -86,6 +86,34 @@ async def test_a_resent_settlement_answers_as_the_first(
     assert (await storage.get_job_counts())[JobStateKind.SUCCEEDED] == (6 if keep is None else 0)
 
 
+@promises("L3", "E4")
+async def test_a_resent_settlement_of_a_lapsed_claim_that_is_not_kept_is_unknown(
+    backend: PostgresBackend, proxy: Proxy
+) -> None:
+    """Another took the job over, settled it, and it is gone: to take that for our own doing would be a lie."""
+    storage = await backend.open(keep_succeeded=0)
+    assert isinstance(storage, PostgresStorage)
+    parts = urlsplit(backend.dsn)
+    address = parts._replace(netloc=f"{parts.username}@127.0.0.1:{proxy.port}").geturl()
+    far = backend.made(
+        storage.config.schema_name, database_url=address, max_connections=1, listen=False, keep_succeeded=0
+    )
+    await storage.enqueue_many([Job("work"), Job("work")])
+    first, mine = await far.fetch_available_jobs_atomic("w", 2, lock_timeout=1)
+    for job in (first, mine):
+        job.set_state(JobState.succeeded(1))
+    await far.update(first)
+    await backend.advance(2)
+    theirs = await storage.fetch_and_lock_job("other")
+    assert theirs is not None
+    theirs.set_state(JobState.succeeded(2))
+    await storage.update(theirs)
+    proxy.losing = True
+    with pytest.raises(StorageConnectionError) as caught:
+        await far.update(mine)
+    assert (proxy.lost, caught.value.outcome) == (1, "unknown")
+
+
 @promises("Q15")
 async def test_a_resent_release_answers_as_the_first(
     storage: PostgresStorage, far: PostgresStorage, proxy: Proxy

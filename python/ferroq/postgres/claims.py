@@ -41,7 +41,8 @@ class _Cursor:
 
     key: Key
     looked: float
-    """When a claim last started at the front."""
+    """When a claim that started at the front last ended. Such a claim is slow itself: counted from its start, the time
+    for which others may start at the cursor would be over as soon as it begins."""
 
 
 class Claims:
@@ -110,9 +111,8 @@ class Claims:
         try:
             while len(jobs) < limit:
                 wanted = limit - len(jobs)
-                started = time.monotonic()
                 cursor = self._cursors.get(name)
-                if cursor is not None and started - cursor.looked >= _OVERLOOKED:
+                if cursor is not None and time.monotonic() - cursor.looked >= _OVERLOOKED:
                     cursor = None
                 rows = await self._take(
                     operation, worker, wanted, name, lock_timeout,
@@ -123,7 +123,7 @@ class Claims:
                     taken_over = True
                     continue
                 found = [row for row in rows if row["id"] is not None]
-                self._note(name, rows, found, started, cursor)
+                self._note(name, rows, found, cursor)
                 jobs += await self._sound(operation, found)
                 if rows[0]["cut"]:
                     break  # 16 MiB of text are enough for one call
@@ -220,7 +220,6 @@ class Claims:
         name: tuple[str, ...] | None,
         rows: Sequence[Any],
         found: Sequence[Any],
-        started: float,
         cursor: _Cursor | None,
     ) -> None:
         """Keeps the last key while claims wade through dead index entries, and only then."""
@@ -230,7 +229,7 @@ class Claims:
         if cursor is not None:
             cursor.key = max(cursor.key, last)
         elif rows[0]["dead"] > _WADED:
-            self._cursors[name] = _Cursor(last, started)
+            self._cursors[name] = _Cursor(last, time.monotonic())
             self._cursors.move_to_end(name)
             if len(self._cursors) > _CURSORS:
                 self._cursors.popitem(last=False)

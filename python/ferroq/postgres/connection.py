@@ -70,6 +70,7 @@ class Connections:
         self.store = config.address() if self._owned else f"pool {id(config.pool)}"
         """Tells the stores of this process apart, together with the schema."""
         self._greeted: set[int] = set()
+        self._returning: set[asyncio.Task[None]] = set()
         self.listens_at = config.dsn(listening=True) if self._owned else self.store
         """Where news is heard."""
 
@@ -302,7 +303,7 @@ class Connections:
         try:
             # Around the whole of it: the driver's own time-out leaves out the reconnect of a dead connection.
             async with asyncio.timeout(self.config.connect_timeout):
-                connection = await pool.acquire(timeout=self.config.connect_timeout)
+                connection = await self._taken(pool)
         except TimeoutError as error:
             most = f"max_connections is {self.config.max_connections}" if self._owned else "of the pool that was given"
             raise StorageTimeoutError(
@@ -315,6 +316,24 @@ class Connections:
         if not self._owned and connection.get_server_pid() not in self._greeted:
             await self._greet_guest(connection, operation)
         return connection
+
+    async def _taken(self, pool: Any) -> Connection:
+        if pool.get_idle_size():
+            return await pool.acquire(timeout=self.config.connect_timeout)
+        # Perhaps a new one is made. A driver that is cancelled in the middle of that leaves an error behind that nobody
+        # fetches: it goes on, and what it makes is for the next one.
+        making = asyncio.ensure_future(pool.acquire(timeout=self.config.connect_timeout))
+        try:
+            return await asyncio.shield(making)
+        except asyncio.CancelledError:
+            making.add_done_callback(self._unwanted)
+            raise
+
+    def _unwanted(self, made: asyncio.Future[Connection]) -> None:
+        if not made.cancelled() and made.exception() is None:
+            task = asyncio.ensure_future(self._give_back(made.result()))
+            self._returning.add(task)
+            task.add_done_callback(self._returning.discard)
 
     async def _greet_guest(self, connection: Connection, operation: str) -> None:
         """What `_greet` is for a pool of ours: the caller's pool may have connected to a new primary."""

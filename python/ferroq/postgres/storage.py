@@ -152,10 +152,13 @@ class PostgresStorage(Storage):
             opened = self._checked(operation)
             if opened is None:
                 opened = _Open(self._config, self._queries, self._clock, self._give_back)
-                await opened.connections.open(operation)
-                if self._closed:
-                    await opened.connections.close()
+                try:
+                    await opened.connections.open(operation)
                     self._checked(operation)
+                except BaseException:
+                    await opened.wakeups.close()
+                    await opened.connections.close()
+                    raise
                 self._open = opened
         return opened
 

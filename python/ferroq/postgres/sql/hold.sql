@@ -7,6 +7,8 @@
 --       ask again, the next snapshot sees it).
 -- Keeps: order of locking explicit_lock (as guard.sql), ready, future, lease, done, as in all other statements, and by
 --       seq within each; the counts see to it. A parked claim comes once, as a lease.
+-- Plans: one look-up a job in future and done: two arrays against one index were read as one array and a filter. The full
+--       join is for what settle.sql says.
 WITH clock AS MATERIALIZED (SELECT {now} AS now),
 target AS MATERIALIZED (SELECT seq, id FROM {schema}.job WHERE id = ANY ($2::text[])),
 in_locks AS MATERIALIZED (
@@ -19,11 +21,9 @@ in_ready AS MATERIALIZED (
          WHERE r.seq = ANY (ARRAY (SELECT seq FROM target)) AND n.count >= 0 ORDER BY r.seq FOR UPDATE) r
 ),
 in_future AS MATERIALIZED (
-    SELECT f.* FROM (SELECT count(*) FROM in_ready) n
+    SELECT f.* FROM (SELECT seq FROM target WHERE (SELECT count(*) FROM in_ready) >= 0 ORDER BY seq OFFSET 0) t
      CROSS JOIN LATERAL (
-        SELECT f.* FROM {schema}.future f
-         WHERE f.kind IN (5, 6) AND f.seq = ANY (ARRAY (SELECT seq FROM target)) AND n.count >= 0
-         ORDER BY f.seq FOR UPDATE) f
+        SELECT f.* FROM {schema}.future f WHERE f.kind IN (5, 6) AND f.seq = t.seq FOR UPDATE) f
 ),
 in_lease AS MATERIALIZED (
     SELECT l.* FROM (SELECT count(*) FROM in_future) n
@@ -32,8 +32,9 @@ in_lease AS MATERIALIZED (
          WHERE l.seq = ANY (ARRAY (SELECT seq FROM target)) AND n.count >= 0 ORDER BY l.seq FOR UPDATE) l
 ),
 in_done AS MATERIALIZED (
-    SELECT d.* FROM {schema}.done d
-     WHERE d.kind IN (2, 3, 4) AND d.seq = ANY (ARRAY (SELECT seq FROM target)) ORDER BY d.seq FOR UPDATE
+    SELECT d.* FROM (SELECT seq FROM target ORDER BY seq OFFSET 0) t
+     CROSS JOIN LATERAL (
+        SELECT d.* FROM {schema}.done d WHERE d.kind IN (2, 3, 4) AND d.seq = t.seq FOR UPDATE) d
 ),
 standing AS (
     SELECT seq, 0 AS place, kind, version, attempt, crash_count, retry_count, due, trace_kind, trace_version,
@@ -59,5 +60,6 @@ SELECT c.now, t.id, t.seq, s.place, s.kind, s.version, s.attempt, s.crash_count,
        (SELECT x.worker FROM {schema}.explicit_lock x WHERE x.id = t.id AND x.expires_at > c.now) AS held_by,
        s.seq IS NOT NULL AS found
   FROM target t
+  FULL JOIN standing s ON s.seq = t.seq
  CROSS JOIN clock c
-  LEFT JOIN standing s ON s.seq = t.seq
+ WHERE coalesce(t.seq, -1) >= 0

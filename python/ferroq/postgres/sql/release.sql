@@ -12,7 +12,8 @@ input AS MATERIALIZED (
 ),
 freed AS (
     DELETE FROM {schema}.lease
-     WHERE seq = ANY (ARRAY (SELECT seq FROM input)) AND token = ANY ($5::bigint[]) AND parked::int = 0
+     WHERE seq = ANY (ARRAY (SELECT seq FROM input)) AND coalesce(token IN (SELECT token FROM input), false)
+       AND parked::int = 0
     RETURNING *
 ),
 won AS MATERIALIZED (

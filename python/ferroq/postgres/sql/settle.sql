@@ -10,7 +10,8 @@
 -- Plans: `parked::int = 0` and not NOT parked, which would let in the index of lapses: a plan made while the table is
 --       small takes it as gladly as the primary key, and reads all of it ever after. A full join is hashed or merged
 --       whatever the estimates say (coalesce keeps it from being reduced to an inner one); the nested loop that ten
---       expected rows invite compares a batch of 1,000 a million times.
+--       expected rows invite compares a batch of 1,000 a million times. The coalesce about IN keeps it a hashed look-up:
+--       not a join, and not an array that is searched from end to end.
 WITH clock AS MATERIALIZED (SELECT {now} AS now),
 input AS MATERIALIZED (
     SELECT i.*, (j.queue, j.priority, j.max_retries, j.job_type, j.timeout_seconds, j.metadata)
@@ -36,7 +37,8 @@ input AS MATERIALIZED (
 ),
 freed AS (
     DELETE FROM {schema}.lease
-     WHERE seq = ANY (ARRAY (SELECT seq FROM input)) AND token = ANY ($5::bigint[]) AND parked::int = 0
+     WHERE seq = ANY (ARRAY (SELECT seq FROM input)) AND coalesce(token IN (SELECT token FROM input), false)
+       AND parked::int = 0
     RETURNING seq, token, version, attempt, crash_count, retry_count
 ),
 won AS MATERIALIZED (

@@ -13,7 +13,7 @@ come_due AS (
      WHERE ctid = ANY (ARRAY (
             SELECT * FROM (
                 SELECT f.ctid FROM {schema}.future f WHERE f.due <= (SELECT now FROM clock)
-                 ORDER BY f.due, f.seq LIMIT 1000 FOR UPDATE) y
+                 ORDER BY f.due, (f.seq + 0) LIMIT 1000 FOR UPDATE) y
              LIMIT $2::int))
     RETURNING *
 ),

@@ -8,7 +8,7 @@ locks AS MATERIALIZED (
 ),
 wave AS MATERIALIZED (
     (SELECT * FROM (SELECT f.seq, f.due FROM {schema}.future f WHERE f.due <= (SELECT now FROM clock)
-                     ORDER BY f.due, f.seq LIMIT 1000) y
+                     ORDER BY f.due, (f.seq + 0) LIMIT 1000) y
       LIMIT $2::int)
     UNION ALL
     (SELECT z.seq, z.due FROM (SELECT l.seq, l.due, l.expires_at FROM {schema}.lease l
