@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
-import signal
 import socket
 import subprocess
 import tempfile
@@ -76,6 +75,7 @@ class PgBouncer:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if self._process is not None:
-            self._process.send_signal(signal.SIGQUIT)
+            # Not a signal that asks: it would wait for clients, and there is nothing to save.
+            self._process.kill()
             self._process.wait(10)
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -13,7 +13,7 @@ from ferroq.postgres import migrate
 from ferroq.testing.contract import promises
 from tests.contract.postgres_backend import PostgresBackend
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.scope("postgres")]
 
 
 async def fresh(backend: PostgresBackend, name: str) -> str:

@@ -80,11 +80,13 @@ async def test_keys_between_two_nodes_are_waited_for() -> None:
         with pytest.raises(StorageUnavailableError) as caught:
             await asking.script("peek", PEEK, ())
         assert (caught.value.retryable, caught.value.outcome) == (True, "not_applied")
-        waiting = asyncio.ensure_future(asking.script("peek", PEEK, ()))
+        await asking.close()
+        patient = client(node, command_timeout=BOUND)
+        waiting = asyncio.ensure_future(patient.script("peek", PEEK, ()))
         await asyncio.wait([waiting], timeout=0.05)
         said[0] = NIL
         assert await waiting is None
-        await asking.close()
+        await patient.close()
 
 
 @promises("C3", "E4")
