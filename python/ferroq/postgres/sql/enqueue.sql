@@ -8,7 +8,7 @@
 --       expires_at, now.
 -- Keeps: sequence follows the caller's order; all jobs of the chunk share a due time; strict: a unique violation (two
 --       chunks at the same instant) fails the whole statement. {on_conflict} is empty when strict: a speculative
---       insertion costs a second WAL record a row.
+--       insertion costs a second WAL record a row. A job that is not kept is deleted here, and the explicit lock with it.
 WITH clock AS MATERIALIZED (SELECT {now} AS now),
 input AS MATERIALIZED (
     SELECT nextval('{schema}.job_seq') AS seq, i.*
@@ -40,6 +40,12 @@ added AS (
     RETURNING seq
 ),
 fresh AS MATERIALIZED (SELECT i.* FROM added a JOIN input i ON i.seq = a.seq),
+unlocked AS (
+    DELETE FROM {schema}.explicit_lock
+     WHERE id = ANY (ARRAY (SELECT i.id FROM input i
+                             WHERE (SELECT open FROM gate) AND i.kind = ANY ($4::smallint[])
+                               AND i.id NOT IN (SELECT id FROM taken)))
+),
 lined_up AS (
     INSERT INTO {schema}.ready (seq, due, since, rank, version, attempt, crash_count, retry_count, kind, queue)
     SELECT f.seq, c.now, (f.state::json ->> 'enqueued_at')::bigint, ~f.priority, 1, 0, 0, 0, 0, f.queue

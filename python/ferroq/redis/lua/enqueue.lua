@@ -107,6 +107,8 @@ for i = 1, count do
       if #body + 6 > largest then largest = #body + 6 end
       mark(seq6, nil, kind)
       if any_lock then bound[#bound + 1] = {ids[i], seq6} end
+    elseif any_lock then
+      gone_ids[#gone_ids + 1] = ids[i] -- deleted in this very step, and the explicit lock with it
     end
   end
 end

@@ -196,6 +196,28 @@ class RetentionContract:
         assert await storage.try_acquire_job_lock("x", B, LONG) is True
         assert await storage.release_job_lock("x", B) is True
 
+    @promises("C1", "L5", "Q4")
+    @pytest.mark.parametrize("many", [False, True])
+    async def test_zero_frees_the_explicit_lock(self, backend: ContractBackend, many: bool) -> None:
+        # What is deleted, by `enqueue` or `update`, is deleted with its locks.
+        storage = await backend.open(keep_failed=0)
+        for name in ("stored", "new", "other"):
+            assert await storage.try_acquire_job_lock(name, A, LONG)
+        job = Job("work", id="stored")
+        await storage.enqueue(job)
+        job.set_state(JobState.failed("boom"))
+        new = Job("work", id="new", state=JobState.failed("boom"))
+        if many:
+            assert await storage.update_many([job]) == [None]
+            assert await storage.enqueue_many([Job("work", id="kept"), new]) == [True, True]
+        else:
+            await storage.update(job)
+            assert await storage.enqueue(new) is True
+        assert await storage.release_job_lock("stored", A) is False
+        assert await storage.release_job_lock("new", A) is False
+        assert await storage.release_job_lock("other", A) is True
+        assert await storage.verify() == []
+
     @promises("C1", "Q1")
     @pytest.mark.parametrize("each", list(FINAL))
     async def test_zero_keeps_nothing_that_is_enqueued_so(self, backend: ContractBackend, each: JobStateKind) -> None:

@@ -103,7 +103,10 @@ impl Engine {
             },
         };
         let accepted = record.accepted();
-        if !self.vanishes(kind) {
+        if self.vanishes(kind) {
+            // Deleted in this very step, and the explicit lock with it.
+            self.locks.free(record.job.body.id());
+        } else {
             self.insert(record, half);
         }
         accepted

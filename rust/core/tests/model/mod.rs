@@ -251,6 +251,7 @@ impl Model {
         let accepted = Accepted { lock: record.lock(), ..record.accepted() };
         if self.vanishes(kind) {
             self.hit(Branch::EnqueueVanished);
+            self.locks.retain(|lock| *lock.id != *job.body.id());
             return accepted;
         }
         self.records.push(record);
