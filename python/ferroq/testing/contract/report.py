@@ -26,7 +26,7 @@ class Hooks:
     """What a conftest may answer."""
 
     @pytest.hookspec(firstresult=True)
-    def pytest_ferroq_floors(self) -> dict[str, int] | None:
+    def pytest_ferroq_floors(self, config: pytest.Config) -> dict[str, int] | None:
         """How many passing tests each scope must have at least, by scope."""
 
 
@@ -112,7 +112,7 @@ def pytest_configure(config: pytest.Config) -> None:
     mode = config.getoption("--promises")
     if mode != "off":
         wanted = tuple(name for name in config.getoption("--promises-scopes").split(",") if name)
-        floors = config.pluginmanager.hook.pytest_ferroq_floors() or {}
+        floors = config.pluginmanager.hook.pytest_ferroq_floors(config=config) or {}
         config.stash[_TALLY] = Tally(mode == "strict", wanted, floors)
         config.pluginmanager.register(_Counter(config.stash[_TALLY]), "ferroq-promises-counter")
 
