@@ -16,9 +16,9 @@ from . import scripts
 from .batches import microseconds
 from .client import Client
 from .config import RedisConfig
-from .connection import Argument
 from .faults import BACKEND
 from .record import BrokenRecord, stored
+from .wire import Argument
 
 if TYPE_CHECKING:
     from .._rows import Stored

@@ -19,11 +19,12 @@ from redis.exceptions import AskError, AuthenticationError, MovedError, RedisErr
 
 from ..errors import Outcome, StorageClosedError, StorageError, StorageTimeoutError, StorageUnavailableError
 from .config import RedisConfig
-from .connection import Argument, Endpoint, Pool, PoolExhausted, Wire, packed, route_of
+from .connection import Pool, PoolExhausted, route_of
 from .faults import BACKEND, Advice, advice_of, code_of, translated
 from .keys import Keys
 from .scripts import Script
 from .slots import Slots
+from .wire import Argument, Endpoint, Wire, packed
 
 _FIRST_PAUSE: Final = 0.01
 _LONGEST_PAUSE: Final = 0.5
@@ -133,9 +134,7 @@ class Client:
                 pause = await self._wait(pause)
                 continue
             try:
-                async with asyncio.timeout_at(deadline):
-                    await wire.send(command)
-                    answer = await wire.receive()
+                answer = await wire.exchange(command, deadline)
             except (RedisError, OSError) as error:
                 if isinstance(error, TimeoutError):
                     await self._put_away(wire, ask, broken=True)
