@@ -47,9 +47,9 @@ class _Answers(asyncio.Protocol):
             answer = reader.gets()
             while answer is not False:
                 waiter = self._waiter
+                self._waiter = None
                 if waiter is not None and not waiter.done():
                     waiter.set_result(answer)
-                    self._waiter = None
                 else:
                     self._early.append(answer)
                 answer = reader.gets()
@@ -152,9 +152,9 @@ class Wire:
             raise answer
         return answer
 
-    async def receive(self) -> Any:
-        """The next of answers that nobody asked for."""
-        answer = await self._answers.next(None)
+    async def receive(self, deadline: float | None = None) -> Any:
+        """The next answer: to somebody who was cancelled, or to nobody's question."""
+        answer = await self._answers.next(deadline)
         if isinstance(answer, RedisError):
             raise answer
         return answer
