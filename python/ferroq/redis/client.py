@@ -128,6 +128,7 @@ class Client:
         command = packed((*head, *keys, *arguments))
         outcome: Outcome = "not_applied"
         ask: Endpoint | None = None
+        refusal: RedisError | None = None
         owed: Wire | None = None
         if sending is not None:
             owed, sending.wire = sending.wire, None
@@ -143,7 +144,9 @@ class Client:
                 refused = isinstance(error, ResponseError) and advice_of(error) is Advice.GIVE_UP
                 hopeless = refused or isinstance(error, AuthenticationError) or not self._met
                 if hopeless or self._closed or clock() + pause >= deadline:
-                    raise self.failed(error, operation, outcome) from error
+                    # Where the time ran out after refusals, they are the reason.
+                    reason = refusal if refusal is not None and isinstance(error, TimeoutError) else error
+                    raise self.failed(reason, operation, outcome) from reason
                 pause = await self._wait(pause)
                 continue
             try:
@@ -195,6 +198,7 @@ class Client:
                 elif isinstance(error, AskError):
                     ask = (error.host or (wire.endpoint or ("", 0))[0], int(error.port))
                 else:
+                    refusal = error if isinstance(error, RedisError) else None
                     self.route.moved(None)
                     await self._pool.forget()
                     pause = await self._wait(pause)
