@@ -12,8 +12,8 @@ from typing import Any, ClassVar, Literal, Self, TypeAlias, final, type_check_on
 
 from typing_extensions import disjoint_base
 
-from ._rows import EnqueueColumns, Row, SettleColumns, Stored
-from .errors import StorageError
+from ._rows import EnqueueColumns, NewRun, Row, SettleColumns, Stored, UpdateRun
+from .errors import CorruptJobError, StorageError
 from .kinds import JobStateKind
 
 _JsonValue: TypeAlias = Any  # str, int, float, bool, None, a list or tuple of them, a dict of them with str keys [J3]
@@ -25,7 +25,9 @@ __all__ = [
     "ManualClock",
     "Store",
     "accept_enqueued",
+    "accept_new",
     "accept_settled",
+    "accept_updates",
     "check_claim",
     "check_limit",
     "check_list",
@@ -34,6 +36,8 @@ __all__ = [
     "check_seconds",
     "enqueue_columns",
     "fork_epoch",
+    "pack_new",
+    "pack_updates",
     "renew",
     "restore",
     "restore_job",
@@ -41,6 +45,8 @@ __all__ = [
     "restore_state",
     "settle_columns",
     "snapshot",
+    "unpack_claim",
+    "unpack_records",
     "write_back",
 ]
 
@@ -424,6 +430,44 @@ def settle_columns(jobs: builtins.list[Job], max_payload_bytes: int) -> SettleCo
 def accept_settled(jobs: builtins.list[Job], rows: builtins.list[Any]) -> builtins.list[int]:
     """Writes accepted settlements back: rows of place, version, attempt, crash_count, retry_count. The places of the
     others."""
+
+def pack_new(jobs: builtins.list[Job], max_payload_bytes: int, backend: str, operation: str) -> builtins.list[NewRun]:
+    """New jobs as the Redis script takes them, in runs that fit one request each, checked as `snapshot` does."""
+
+def accept_new(
+    jobs: builtins.list[Job],
+    places: builtins.list[int],
+    kinds: str,
+    cells: builtins.list[bytes],
+    flags: bytes,
+    sequence: int,
+    token: int,
+    expires_at: int,
+) -> builtins.list[int]:
+    """Writes the accepted enqueue of a run back. The places that were stored: where the flag is "1"."""
+
+def pack_updates(
+    jobs: builtins.list[Job], max_payload_bytes: int, unkept: str, backend: str, operation: str
+) -> tuple[builtins.list[tuple[int, StorageError]], builtins.list[UpdateRun]]:
+    """Updates as the Redis script takes them, in runs of which none has an id twice; before them the places and
+    errors of jobs that cannot be sent. `unkept`: the digits of the kinds that are not kept."""
+
+def accept_updates(
+    jobs: builtins.list[Job], places: builtins.list[int], cells: builtins.list[bytes], answer: bytes
+) -> builtins.list[tuple[int, int]]:
+    """Writes the accepted updates of a run back. Place and code of the others."""
+
+def unpack_claim(
+    first: int, order: bytes, cells: builtins.list[bytes]
+) -> tuple[builtins.list[Job], builtins.list[bytes | int]]:
+    """The jobs of a claim out of records and bodies; then what the script `spoil` takes, three a job that cannot be
+    decoded."""
+
+def unpack_records(
+    cells: builtins.list[bytes], name: str | None, backend: str, operation: str
+) -> builtins.list[Job | CorruptJobError]:
+    """Jobs out of three cells each: sequence, record, body. One that cannot be decoded gives a `CorruptJobError` in
+    its place, under `name`, or as its bytes name it."""
 
 def restore(rows: Iterable[Stored], backend: str, operation: str) -> builtins.list[Job | StorageError]:
     """Jobs out of stored columns; a row that cannot be decoded gives a `CorruptJobError` in its place. The text of the

@@ -50,6 +50,21 @@ Stored: TypeAlias = tuple[
     int | None,  # 18 lock expiry, µs, with a claim
 ]
 
+NewRun: TypeAlias = tuple[
+    list[int],  # 0 places of the jobs, each id once
+    list[str],  # 1 ids that came again
+    str,  # 2 a digit a job: its kind
+    str,  # 3 queue of all, "" where they differ
+    str,  # 4 score of all in it, "" where they differ
+    list[bytes],  # 5 a record and a body a job
+]
+
+UpdateRun: TypeAlias = tuple[
+    list[int],  # 0 places of the jobs
+    bool,  # 1 whether a re-send needs the answer to be remembered
+    list[bytes],  # 2 where each may lie, then the front of each record, then the rest of each
+]
+
 EnqueueColumns: TypeAlias = tuple[
     list[str],  # 0 id
     list[str],  # 1 method

@@ -534,6 +534,7 @@ async def test_whatever_key_is_not_ours_nothing_is_half_done(
                 lambda: storage.enqueue(Job("work")),
                 lambda: storage.enqueue_many([Job("work"), Job("work", queue="other", priority=3)]),
                 lambda: storage.fetch_available_jobs_atomic("w", 3),
+                lambda: storage.fetch_and_lock_job("w"),
                 lambda: storage.update(held[1]),
                 lambda: storage.release_jobs(held[2:3]),
                 lambda: storage.release_jobs(held[3:4], delay=5),

@@ -150,6 +150,23 @@ async def test_no_connection_comes_free(proxy: Proxy) -> None:
             await holding
 
 
+@promises("L7")
+async def test_a_cancelled_claim_whose_answer_is_lost_is_asked_for_again(proxy: Proxy) -> None:
+    async with storage_on(proxy.url) as storage:
+        await put(storage, 1)
+        proxy.lose_next()
+        claim = asyncio.ensure_future(storage.fetch_and_lock_job("w"))
+        await asyncio.sleep(0)
+        claim.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await claim
+        assert proxy.spoil is None
+        [job] = await storage.list()
+        # Enqueued, claimed and given back.
+        assert (job.state.kind, job.attempt, job.version) == (JobStateKind.ENQUEUED, 0, 3)
+        assert await storage.verify() == []
+
+
 @promises("L7", "Q20")
 async def test_a_cancelled_claim_without_an_answer_ends_within_a_second(proxy: Proxy) -> None:
     async with storage_on(proxy.url, command_timeout=1.5) as storage:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator, Sequence
 from struct import Struct
 from typing import TYPE_CHECKING, Any, Final
@@ -22,19 +21,15 @@ from . import scripts
 from .client import Client
 from .config import RedisConfig
 from .faults import BACKEND
-from .record import PROCESSING, chunks, place_of, record_of
 from .scripts import Script
+from .wire import Argument
 
 if TYPE_CHECKING:
-    from .._rows import Row
-
-__all__ = ["KIND_NAMES", "chunks", "extend", "kept_for", "microseconds", "release", "unkept", "update"]
+    from .._rows import UpdateRun
 
 KIND_NAMES: Final = ("enqueued", "processing", "succeeded", "failed", "deleted", "scheduled", "awaiting_retry")
 MOST: Final = 1000
-MOST_BYTES: Final = 16 * 1024 * 1024
 
-_VERDICT: Final = Struct(">BIIIQQ8xI4x6sB")
 _RELEASED: Final = Struct(">cIIIBI")
 
 _REFUSALS: Final[dict[int, tuple[type[StorageError], str]]] = {
@@ -64,48 +59,34 @@ def kept_for(config: RedisConfig) -> list[tuple[int, int]]:
 
 
 async def update(
-    client: Client, config: RedisConfig, operation: str, jobs: Sequence[Job], rows: Sequence[Row]
+    client: Client, operation: str, jobs: list[Job], runs: Sequence[UpdateRun], lock: int, dropped: str
 ) -> list[StorageError | None]:
-    """Updates chunk by chunk; a verdict a job. A chunk that got no answer gives its error to all of its jobs."""
-    verdicts: list[StorageError | None] = [None] * len(rows)
-    dropped = unkept(config)
-    lock = microseconds(config.lock_timeout)
-    for run in chunks(rows, MOST, MOST_BYTES, distinct=True):
-        # A token answers for its own re-send, unless the job is gone by then or there was none.
-        remember = any(
-            row[16] is None or row[10] == PROCESSING or str(row[10]) in dropped for row in map(rows.__getitem__, run)
-        )
-        slot = client.slots.take() if remember else ""
-        head: list[Any] = [lock, dropped, slot, os.urandom(8) if remember else b"", client.slots.keep, len(run)]
-        records = [record_of(rows[at], version=rows[at][15], token=rows[at][16] or 0) for at in run]
-        tail = [place_of(jobs[at].sequence) for at in run]
-        tail += [front for front, _ in records]
-        tail += [rest for _, rest in records]
-        arguments = head + tail
+    """Updates run by run; a verdict a job. A run that got no answer gives its error to all of its jobs.
+
+    Args:
+        lock: how long a claim lasts that an update takes, in microseconds.
+        dropped: the kinds whose jobs are not kept, as digits.
+    """
+    verdicts: list[StorageError | None] = [None] * len(jobs)
+    for places, remember, cells in runs:
+        slot, request = (client.slots.take(), client.slots.request()) if remember else ("", b"")
+        arguments: list[Argument] = [lock, dropped, slot, request, client.slots.keep, len(places), *cells]
         try:
             answer = await client.script(operation, scripts.UPDATE, arguments, arguments, slot=slot)
         except StorageError as error:
-            for at in run:
+            for at in places:
                 verdicts[at] = error
             continue
-        for at, cell in zip(run, _VERDICT.iter_unpack(answer), strict=True):
-            code, version, attempt, crashes, token, expires, retry, sequence, taken = cell
-            if code:
-                kind, text = _REFUSALS[code]
-                name = rows[at][0]
-                verdicts[at] = kind(text.format(name), job_ids=(name,), backend=BACKEND, operation=operation)  # type: ignore[call-arg]
-                continue
-            held = taken or (rows[at][16] is not None and rows[at][10] == PROCESSING)
-            _native.write_back(
-                jobs[at],
-                version,
-                int.from_bytes(sequence, "big"),
-                attempt,
-                crashes,
-                retry,
-                (token, expires) if held and token else None,
-            )
+        for at, code in _native.accept_updates(jobs, places, cells, answer):
+            kind, text = _REFUSALS[code]
+            name = jobs[at].id
+            verdicts[at] = kind(text.format(name), job_ids=(name,), backend=BACKEND, operation=operation)  # type: ignore[call-arg]
     return verdicts
+
+
+def place_of(sequence: int) -> bytes:
+    """Six bytes; those of no job for one that this store cannot have given."""
+    return sequence.to_bytes(6, "big") if sequence < 2**48 else bytes(6)
 
 
 def _claims(jobs: Sequence[Job]) -> list[tuple[int, str, int, int]]:

@@ -5,26 +5,40 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from functools import lru_cache
+from typing import Any, Final
 
 from .. import _native
 from .._native import Job
 from ..errors import StorageError
 from . import scripts
-from .batches import microseconds
-from .client import Client
+from .batches import microseconds, place_of
+from .client import Client, Sending
 from .config import RedisConfig
-from .connection import Argument
-from .faults import BACKEND
-from .record import BrokenRecord, stored
-
-if TYPE_CHECKING:
-    from .._rows import Stored
+from .wire import Argument
 
 MOST_BYTES: Final = 16 * 1024 * 1024
 _GIVE_BACK: Final = 1.0
+
+
+@lru_cache(maxsize=256)
+def _quoted(name: str) -> str:
+    """A name as JSON: workers are few, and claim often."""
+    return json.dumps(name, ensure_ascii=False)
+
+
+class _Taking:
+    """A claim under way: what it has got, and what it is asking for."""
+
+    __slots__ = ("arguments", "jobs", "operation", "sending", "slot")
+
+    def __init__(self, operation: str) -> None:
+        self.operation = operation
+        self.jobs: list[Job] = []
+        self.slot = ""
+        self.arguments: list[Argument] = []
+        self.sending = Sending()
 
 
 class Claims:
@@ -34,7 +48,7 @@ class Claims:
         self._client = client
         self._lock_timeout = microseconds(config.lock_timeout)
         self._max_crashes = config.max_crashes
-        self._server = json.dumps(config.server_name, ensure_ascii=False)
+        self._server = _quoted(config.server_name)
         # The event loop keeps no reference to what nobody awaits any more.
         self._orphans: set[asyncio.Task[Any]] = set()
 
@@ -42,83 +56,75 @@ class Claims:
         self, operation: str, worker: str, limit: int, queues: Sequence[str] | None, lock_timeout: int | None
     ) -> list[Job]:
         """Up to `limit` jobs. Cancelled, it waits for its answer up to a second and gives back what it got."""
+        taking = _Taking(operation)
         # A storage that is closed in the meantime waits for all of it: giving back is part of the call.
-        with self._client.in_flight():
-            request = asyncio.ensure_future(self._claim(operation, worker, limit, queues, lock_timeout))
+        with self._client.in_flight:
             try:
-                return await asyncio.shield(request)
+                return await self._claim(taking, worker, limit, queues, lock_timeout)
             except asyncio.CancelledError:
-                if request.cancelled():
-                    raise
-                await self._give_back(request)
+                # Here and not in a task of its own behind a shield: that would cost each claim three turns of the loop.
+                if taking.jobs or taking.sending.begun:
+                    await self._give_back(taking)
                 raise
 
-    async def _give_back(self, request: asyncio.Task[list[Job]]) -> None:
+    async def _give_back(self, taking: _Taking) -> None:
         """Runs to its end even when it is cancelled again: what it holds would stay claimed."""
-        task = asyncio.ensure_future(self._return(request))
+        task = asyncio.ensure_future(self._return(taking))
         self._orphans.add(task)
         task.add_done_callback(self._orphans.discard)
         done, _pending = await asyncio.wait((task,), timeout=_GIVE_BACK)
         if not done:
             return
 
-    async def _return(self, request: asyncio.Task[list[Job]]) -> None:
-        with self._client.in_flight(), contextlib.suppress(StorageError):  # else the lapse gives them back
-            jobs = await request
-            if jobs:
-                arguments: list[Any] = [""]
-                for job in jobs:
+    async def _return(self, taking: _Taking) -> None:
+        with self._client.in_flight:
+            if taking.sending.begun:
+                with contextlib.suppress(StorageError):  # else the lapse gives them back
+                    await self._unpack(taking, await self._answer(taking, late=True))
+            if taking.jobs:
+                arguments: list[Argument] = [""]
+                for job in taking.jobs:
                     assert job.lock is not None
-                    arguments += (job.sequence.to_bytes(6, "big"), job.id, job.lock.token)
-                await self._client.script("release_jobs", scripts.RELEASE, arguments, arguments, late=True)
+                    arguments += (place_of(job.sequence), job.id, job.lock.token)
+                with contextlib.suppress(StorageError):
+                    await self._client.script("release_jobs", scripts.RELEASE, arguments, arguments, late=True)
 
     async def _claim(
-        self, operation: str, worker: str, limit: int, queues: Sequence[str] | None, lock_timeout: int | None
+        self, taking: _Taking, worker: str, limit: int, queues: Sequence[str] | None, lock_timeout: int | None
     ) -> list[Job]:
-        jobs: list[Job] = []
+        client = self._client
+        length = lock_timeout if lock_timeout is not None else self._lock_timeout
+        state = f',"worker_id":{_quoted(worker)},"server_name":{self._server}}}'
+        jobs = taking.jobs
         while True:
+            slot = taking.slot = client.slots.take()
+            taking.arguments = [limit - len(jobs), length, self._max_crashes, worker, state, slot]
+            taking.arguments += (client.slots.request(), client.slots.keep, MOST_BYTES, *(queues or ()))
             try:
-                more, spoiled, found = await self._once(operation, worker, limit - len(jobs), queues, lock_timeout)
+                more = await self._unpack(taking, await self._answer(taking))
             except StorageError:
                 if jobs:
                     return jobs  # an error must not take them along
                 raise
-            jobs += found
             # A claim goes on behind what cannot be claimed: behind more of it than one script looks at, too.
-            if len(jobs) >= limit or not (more or spoiled):
+            if len(jobs) >= limit or not more:
                 return jobs
 
-    async def _once(
-        self, operation: str, worker: str, limit: int, queues: Sequence[str] | None, lock_timeout: int | None
-    ) -> tuple[bool, bool, list[Job]]:
-        client = self._client
-        length = lock_timeout if lock_timeout is not None else self._lock_timeout
-        state = f',"worker_id":{json.dumps(worker, ensure_ascii=False)},"server_name":{self._server}}}'
-        slot = client.slots.take()
-        arguments: list[Argument] = [limit, length, self._max_crashes, worker, state, slot, os.urandom(8)]
-        arguments += (client.slots.keep, MOST_BYTES, *(queues or ()))
-        answer = await client.script(operation, scripts.CLAIM, arguments, arguments, slot=slot)
+    async def _answer(self, taking: _Taking, *, late: bool = False) -> Any:
+        """The script's. A late one, of a call that was cancelled, is that to the first sending, however often it is
+        sent; its slot does not go back, since that sending may be under way still."""
+        slot = "" if late else taking.slot
+        arguments, sending = taking.arguments, taking.sending
+        return await self._client.script(
+            taking.operation, scripts.CLAIM, arguments, arguments, slot=slot, late=late, sending=sending
+        )
+
+    async def _unpack(self, taking: _Taking, answer: Any) -> bool:
+        """Adds the jobs of an answer, fails those that cannot be decoded; whether there may be more."""
         first, _expires, more, order, *cells = answer
-        jobs: list[Job] = []
-        broken: list[Argument] = []
-        rows: list[Stored] = []
-        for at in range(len(cells) // 2):
-            record, body = cells[2 * at], cells[2 * at + 1]
-            if not record:
-                continue  # of a claim whose answer was lost, and which is lost itself by now
-            sequence = order[6 * at : 6 * at + 6]
-            try:
-                if body[:6] != sequence:
-                    raise BrokenRecord("it has no body, or another job's")
-                rows.append(stored(record, body, claimed=True))
-            except BrokenRecord:
-                broken += (sequence, int(first) + at, int(body[:6] != sequence))
-        for row, job in zip(rows, _native.restore(rows, BACKEND, operation), strict=True):
-            if isinstance(job, Exception):
-                broken += (row[16].to_bytes(6, "big"), row[17] or 0, 0)
-            else:
-                jobs.append(job)
+        jobs, broken = _native.unpack_claim(int(first), order, cells)
+        taking.jobs += jobs
         if broken:
             with contextlib.suppress(StorageError):  # a later claim tries again
-                await client.script(operation, scripts.SPOIL, broken, broken)
-        return bool(more), bool(broken), jobs
+                await self._client.script(taking.operation, scripts.SPOIL, broken, broken, late=True)
+        return bool(more or broken)

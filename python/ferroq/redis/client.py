@@ -10,23 +10,55 @@ says how to be sent again is, because its script then answers as the first sendi
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from redis.exceptions import AskError, AuthenticationError, MovedError, RedisError, ResponseError
 
 from ..errors import Outcome, StorageClosedError, StorageError, StorageTimeoutError, StorageUnavailableError
 from .config import RedisConfig
-from .connection import Argument, Endpoint, Pool, PoolExhausted, Wire, packed, route_of
+from .connection import Pool, PoolExhausted, route_of
 from .faults import BACKEND, Advice, advice_of, code_of, translated
 from .keys import Keys
 from .scripts import Script
 from .slots import Slots
+from .wire import Argument, Endpoint, Wire, packed
 
 _FIRST_PAUSE: Final = 0.01
 _LONGEST_PAUSE: Final = 0.5
+
+
+class InFlight:
+    """Counts the calls under way: what `close` gives time to."""
+
+    __slots__ = ("_count", "rest")
+
+    def __init__(self) -> None:
+        self._count = 0
+        self.rest = asyncio.Event()
+        self.rest.set()
+
+    def __enter__(self) -> None:
+        self._count += 1
+        self.rest.clear()
+
+    def __exit__(self, *_: object) -> None:
+        self._count -= 1
+        if self._count == 0:
+            self.rest.set()
+
+
+class Sending:
+    """How far a request has come, for a caller who is cancelled and must know what became of it."""
+
+    __slots__ = ("begun", "wire")
+
+    def __init__(self) -> None:
+        self.begun = False
+        """Whether it may have reached the server, and its answer has not been received."""
+        self.wire: Wire | None = None
+        """The connection by which that answer may still come: it belongs to this request."""
 
 
 class Client:
@@ -40,9 +72,7 @@ class Client:
         self._timeout = config.command_timeout
         self._fixed: tuple[Argument, ...] = (len(self.keys.fixed), *self.keys.fixed)
         self._met = False
-        self._running = 0
-        self._rest = asyncio.Event()
-        self._rest.set()
+        self.in_flight = InFlight()
         self._closed = False
 
     async def script(
@@ -54,6 +84,7 @@ class Client:
         *,
         slot: str = "",
         late: bool = False,
+        sending: Sending | None = None,
     ) -> Any:
         """Runs a script.
 
@@ -62,44 +93,23 @@ class Client:
             slot: where the server remembers its answer. It goes back to `slots`, but for a request that was sent twice
                 or has no answer: one sending may still be under way, and would find another request's answer there.
             late: also after `close` has begun, which waits for it: it ends a call that is `in_flight`.
+            sending: is kept up to date. Given again after a cancellation, the request goes on where it was.
         """
         if self._closed and not late:
             raise StorageClosedError("the storage is closed", backend=BACKEND, operation=operation)
-        return await self._request(operation, ("EVALSHA", script.sha), arguments, again, script, slot)
+        with self.in_flight:
+            return await self._attempts(operation, ("EVALSHA", script.sha), arguments, again, script, slot, sending)
 
     async def command(self, operation: str, *arguments: Argument) -> Any:
         """Runs a command that only reads."""
         if self._closed:
             raise StorageClosedError("the storage is closed", backend=BACKEND, operation=operation)
-        return await self._request(operation, (), arguments, arguments, None)
+        with self.in_flight:
+            return await self._attempts(operation, (), arguments, arguments, None)
 
     def failed(self, error: BaseException, operation: str | None, outcome: Outcome = "not_applied") -> StorageError:
         """The error of this package for one of the driver's."""
         return translated(error, operation, outcome, self.route.secrets)
-
-    async def _request(
-        self,
-        operation: str,
-        head: tuple[Argument, ...],
-        arguments: Sequence[Argument],
-        again: Sequence[Argument] | None,
-        script: Script | None,
-        slot: str = "",
-    ) -> Any:
-        with self.in_flight():
-            return await self._attempts(operation, head, arguments, again, script, slot)
-
-    @contextlib.contextmanager
-    def in_flight(self) -> Iterator[None]:
-        """What `close` gives time to."""
-        self._running += 1
-        self._rest.clear()
-        try:
-            yield
-        finally:
-            self._running -= 1
-            if self._running == 0:
-                self._rest.set()
 
     async def _attempts(
         self,
@@ -108,7 +118,8 @@ class Client:
         arguments: Sequence[Argument],
         again: Sequence[Argument] | None,
         script: Script | None,
-        slot: str,
+        slot: str = "",
+        sending: Sending | None = None,
     ) -> Any:
         clock = asyncio.get_running_loop().time
         deadline = clock() + self._timeout
@@ -117,9 +128,13 @@ class Client:
         command = packed((*head, *keys, *arguments))
         outcome: Outcome = "not_applied"
         ask: Endpoint | None = None
+        refusal: RedisError | None = None
+        owed: Wire | None = None
+        if sending is not None:
+            owed, sending.wire = sending.wire, None
         while True:
             try:
-                wire = await self._wire(ask, deadline)
+                wire = owed if owed is not None else await self._wire(ask, deadline)
             except PoolExhausted as error:
                 raise StorageTimeoutError(str(error), backend=BACKEND, operation=operation, outcome=outcome) from None
             except (RedisError, OSError) as error:
@@ -129,13 +144,19 @@ class Client:
                 refused = isinstance(error, ResponseError) and advice_of(error) is Advice.GIVE_UP
                 hopeless = refused or isinstance(error, AuthenticationError) or not self._met
                 if hopeless or self._closed or clock() + pause >= deadline:
-                    raise self.failed(error, operation, outcome) from error
+                    # Where the time ran out after refusals, they are the reason.
+                    reason = refusal if refusal is not None and isinstance(error, TimeoutError) else error
+                    raise self.failed(reason, operation, outcome) from reason
                 pause = await self._wait(pause)
                 continue
             try:
-                async with asyncio.timeout_at(deadline):
-                    await wire.send(command)
-                    answer = await wire.receive()
+                if owed is not None:
+                    owed = None
+                    answer = await wire.receive(deadline)
+                else:
+                    if sending is not None:
+                        sending.begun = True
+                    answer = await wire.exchange(command, deadline)
             except (RedisError, OSError) as error:
                 if isinstance(error, TimeoutError):
                     await self._put_away(wire, ask, broken=True)
@@ -177,16 +198,22 @@ class Client:
                 elif isinstance(error, AskError):
                     ask = (error.host or (wire.endpoint or ("", 0))[0], int(error.port))
                 else:
+                    refusal = error if isinstance(error, RedisError) else None
                     self.route.moved(None)
                     await self._pool.forget()
                     pause = await self._wait(pause)
                 continue
             except BaseException:
                 # Cancelled with an answer on its way: this connection would give it to somebody else.
-                await self._put_away(wire, ask, broken=True)
+                if sending is not None and ask is None:
+                    sending.wire = wire
+                else:
+                    await self._put_away(wire, ask, broken=True)
                 raise
             await self._put_away(wire, ask, broken=False)
             self._met = True
+            if sending is not None:
+                sending.begun = False
             if slot and outcome == "not_applied":
                 self.slots.give(slot)
             return answer
@@ -223,7 +250,7 @@ class Client:
         self._closed = True
         try:
             async with asyncio.timeout(self._timeout):
-                await self._rest.wait()
+                await self.in_flight.rest.wait()
         except TimeoutError:
             pass
         await self._pool.close()

@@ -1,4 +1,4 @@
-"""Connections: where the server is, a pool of them, and the one place that talks to the driver.
+"""Connections: where the server is, and a pool of them.
 
 The whole store lies in one slot, so that even a cluster is one server at a time, which may move: a route finds it,
 and is asked again after a refusal that says it has moved. The driver's own pools, retries and cluster client are not
@@ -8,78 +8,26 @@ used: each re-sends commands by rules of its own, which would store a job twice.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
-import hiredis
-from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection, UnixDomainSocketConnection
+from redis.asyncio.connection import Connection, SSLConnection, UnixDomainSocketConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.crc import key_slot
-from redis.exceptions import AuthenticationError, RedisError
+from redis.exceptions import AuthenticationError
 from redis.exceptions import ConnectionError as DriverConnectionError
 
 from ..errors import ConfigurationError
 from .config import Address, RedisConfig
 from .faults import BACKEND
-
-Argument: TypeAlias = bytes | str | int
-Endpoint: TypeAlias = tuple[str, int]
+from .wire import Endpoint, Wire
 
 LONGEST_IDLE = 60.0
 """Seconds after which a connection is not trusted to be there still."""
-
-
-def packed(arguments: Sequence[Argument]) -> bytes:
-    """A command as it goes over the wire."""
-    command: bytes = hiredis.pack_command(tuple(arguments))  # type: ignore[arg-type]  # its stub knows one argument only
-    return command
-
-
-class Wire:
-    """One connection of the driver's, used by one request at a time."""
-
-    __slots__ = ("_connection", "_endpoint")
-
-    def __init__(self, connection: AbstractConnection, endpoint: Endpoint | None) -> None:
-        self._connection = connection
-        self._endpoint = endpoint
-
-    @property
-    def endpoint(self) -> Endpoint | None:
-        """The server's host and port; None for a socket."""
-        return self._endpoint
-
-    async def connect(self) -> None:
-        await self._connection.connect()  # type: ignore[no-untyped-call]
-
-    async def usable(self) -> bool:
-        """Whether nothing says that the server has closed it, or that it holds an answer to somebody else's request."""
-        try:
-            return self._connection.is_connected and not await self._connection.can_read()
-        except (RedisError, OSError):
-            return False
-
-    async def send(self, command: bytes) -> None:
-        await self._connection.send_packed_command(command, check_health=False)
-
-    async def receive(self) -> Any:
-        """The next answer; an error of the server's is raised, and leaves the connection as it is."""
-        return await self._connection.read_response(disable_decoding=True, disconnect_on_error=False)
-
-    async def ask(self, *arguments: Argument) -> Any:
-        """One command and its answer."""
-        await self.send(packed(arguments))
-        return await self.receive()
-
-    async def drop(self) -> None:
-        """Closes it without ceremony."""
-        with contextlib.suppress(RedisError, OSError):
-            await self._connection.disconnect(nowait=True)
 
 
 class Route(ABC):
@@ -306,7 +254,7 @@ class Pool:
         while self._idle:
             wire, since = self._idle.pop()
             # One that lay long may have been dropped on the way, by a router that tells nobody.
-            if now - since < LONGEST_IDLE and await wire.usable():
+            if now - since < LONGEST_IDLE and wire.usable():
                 return wire
             await wire.drop()
         async with asyncio.timeout_at(deadline):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import builtins
 import contextlib
-import os
 import time
 import warnings
 from collections.abc import Iterable, Sequence
@@ -34,12 +33,12 @@ from .claims import Claims
 from .client import Client
 from .config import RedisConfig
 from .faults import BACKEND, code_of
-from .record import BrokenRecord, body_of, fresh_of, name_of, record_of, stored
 from .server import complaints, facts
 from .waiter import Waiters
+from .wire import Argument
 
 if TYPE_CHECKING:
-    from .._rows import Row
+    from .._rows import NewRun
 
 KINDS: Final = tuple(JobStateKind(kind) for kind in batches.KIND_NAMES)
 PAGE: Final = 1000
@@ -48,7 +47,7 @@ _LOCK_RANGE: Final = (0.001, 31_536_000.0)
 _ANY_RANGE: Final = (0.0, 8_993_721_600.0)
 _PURGE_PAUSE: Final = 1.0
 _UNOPENED: Final = -1
-_STORED: Final = ord("1")
+_FINAL: Final = frozenset("234")
 
 
 class RedisStorage(Storage):
@@ -60,7 +59,20 @@ class RedisStorage(Storage):
         config: a `RedisConfig`; None is one of defaults, with the server that `REDIS_URL` names.
     """
 
-    __slots__ = ("_claims", "_client", "_closed", "_config", "_epoch", "_loop", "_made", "_opening", "_waiters")
+    __slots__ = (
+        "_claims",
+        "_client",
+        "_closed",
+        "_config",
+        "_epoch",
+        "_keep",
+        "_lock",
+        "_loop",
+        "_made",
+        "_opening",
+        "_unkept",
+        "_waiters",
+    )
 
     # By store, over all storages of this process: finished jobs are purged at most once a second [C1].
     _next_purge: ClassVar[dict[tuple[str, int | None, str], float]] = {}
@@ -69,6 +81,9 @@ class RedisStorage(Storage):
         if config is not None and not isinstance(config, RedisConfig):
             raise TypeError(f"config must be a RedisConfig, not {type(config).__name__}")
         self._config = config if config is not None else RedisConfig.from_environment()
+        self._lock = batches.microseconds(self._config.lock_timeout)
+        self._keep = batches.kept_for(self._config)
+        self._unkept = batches.unkept(self._config)
         self._made = _native.fork_epoch()
         self._epoch = _UNOPENED
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -203,50 +218,45 @@ class RedisStorage(Storage):
 
     # ------------------------------------------------------------------ single jobs
 
-    def _snapshot(self, jobs: Sequence[Job], operation: str) -> builtins.list[Row]:
-        return _native.snapshot(jobs, self._config.max_payload_bytes, BACKEND, operation)
+    def _packed(self, jobs: builtins.list[Job], operation: str) -> builtins.list[NewRun]:
+        return _native.pack_new(jobs, self._config.max_payload_bytes, BACKEND, operation)
 
     async def enqueue(self, job: Job, *, if_exists: IfExists = "error") -> bool:
-        self._enter("enqueue")
+        client = self._enter("enqueue")
         _only_job(job)
         skip = _skip(if_exists, "enqueue")
-        rows = self._snapshot([job], "enqueue")
-        stored_, _count = await self._store(await self._ready("enqueue"), "enqueue", [job], rows, skip)
-        return stored_[0]
+        jobs = [job]
+        runs = self._packed(jobs, "enqueue")
+        done = await self._store(client or await self._open("enqueue"), "enqueue", jobs, runs, skip)
+        return done[0]
 
     async def enqueue_many(self, jobs: Iterable[Job], *, if_exists: IfExists = "error") -> builtins.list[bool]:
         self._enter("enqueue_many")
         skip = _skip(if_exists, "enqueue_many")
         objects = _only_jobs(jobs)
-        rows = self._snapshot(objects, "enqueue_many")
-        client = await self._ready("enqueue_many")
-        done, _count = await self._store(client, "enqueue_many", objects, rows, skip)
-        return done
+        runs = self._packed(objects, "enqueue_many")
+        return await self._store(await self._ready("enqueue_many"), "enqueue_many", objects, runs, skip)
 
     async def _store(
-        self, client: Client, operation: str, jobs: Sequence[Job], rows: Sequence[Row], skip: bool
-    ) -> tuple[builtins.list[bool], int]:
-        """Stores chunk by chunk; which were stored, and how many."""
-        done = [False] * len(rows)
+        self, client: Client, operation: str, jobs: builtins.list[Job], runs: Sequence[NewRun], skip: bool
+    ) -> builtins.list[bool]:
+        """Stores run by run; which were stored."""
+        done = [False] * len(jobs)
         count = 0
-        unkept = batches.unkept(self._config)
-        lock = batches.microseconds(self._config.lock_timeout)
         finished = False
-        for run in batches.chunks(rows, PAGE, PAGE_BYTES, distinct=False):
-            seen: set[str] = set()
-            fresh = [at for at in run if not (rows[at][0] in seen or seen.add(rows[at][0]))]  # type: ignore[func-returns-value]
-            first = set(fresh)
-            twice = {rows[at][0] for at in run if at not in first}
-            names = [rows[at][0] for at in fresh]
+        for run in runs:
+            places, twice, kinds, _queue, _score, cells = run
             if twice and not skip:
-                taken = twice.union(await self._stored_of(client, operation, names))
+                names = [jobs[at].id for at in places]
+                taken = {*twice, *await self._stored_of(client, operation, names)}
                 raise _exists([name for name in names if name in taken], operation, count)
             try:
-                answer = await self._store_run(client, operation, [rows[at] for at in fresh], lock, unkept, skip)
+                answer = await self._store_run(client, operation, run, skip)
             except StorageError as error:
                 error.stored = count
                 if code_of(error.__cause__) == "OOM":
                     # A full server refuses the script before it looks: ids that exist have another answer [Q1].
+                    names = [jobs[at].id for at in places]
                     there = await self._stored_of(client, operation, names)
                     if there and not skip:
                         raise _exists(there, operation, count) from error
@@ -254,47 +264,42 @@ class RedisStorage(Storage):
                         continue
                 raise
             if answer[0] != b"ok":
-                named = [names[at - 1] for at in answer[1:]]
+                named = [jobs[places[at - 1]].id for at in answer[1:]]
                 if answer[0] == b"exists":
                     raise _exists(named, operation, count)
                 text = _about(named, "is under another worker's explicit lock")
                 raise JobLockedError(text, job_ids=named, backend=BACKEND, operation=operation, stored=count)
-            sequence, token, expires, flags = int(answer[1]), int(answer[2]), int(answer[3]), answer[4]
-            for at, flag in zip(fresh, flags, strict=True):
-                if flag != _STORED:
-                    continue
-                row = rows[at]
-                lock_ = None
-                if row[10] == 1:
-                    lock_ = (token, expires)
-                    token += 1
-                _native.write_back(jobs[at], 1, sequence, int(row[10] == 1), 0, row[14], lock_)
-                sequence += 1
+            sequence, token, expires = map(int, answer[1:4])
+            stored = _native.accept_new(jobs, places, kinds, cells, answer[4], sequence, token, expires)
+            for at in stored:
                 done[at] = True
-                count += 1
-                finished = finished or 1 < row[10] < 5
-        if finished:
+            count += len(stored)
+            finished = finished or not _FINAL.isdisjoint(kinds)
+        if finished and self._keep:
             await self._purge_some(client)
-        return done, count
+        return done
 
     @staticmethod
     async def _stored_of(client: Client, operation: str, names: Sequence[str]) -> builtins.list[str]:
         return [names[at - 1] for at in await client.script(operation, scripts.EXISTS, names, names)]
 
-    @staticmethod
-    async def _store_run(
-        client: Client, operation: str, rows: Sequence[Row], lock: int, unkept: str, skip: bool
-    ) -> Sequence[Any]:
+    async def _store_run(self, client: Client, operation: str, run: NewRun, skip: bool) -> Sequence[Any]:
         """One script's worth. Only where jobs that exist are no error is it sent again, and then it is remembered."""
-        places = {(row[4], -row[5]) for row in rows}
-        queue, score = places.pop() if len(places) == 1 else ("", "")
-        slot = client.slots.take() if skip else ""
-        arguments: builtins.list[Any] = ["skip" if skip else "error", lock, unkept]
-        arguments += ("".join([str(row[10]) for row in rows]), queue, score)
-        arguments += (slot, os.urandom(8) if skip else b"", client.slots.keep)
-        for row in rows:
-            arguments.append(b"".join(record_of(row, attempt=int(row[10] == 1))) if row[10] else fresh_of(row))
-            arguments.append(body_of(row))
+        _places, _twice, kinds, queue, score, cells = run
+        slots = client.slots
+        mode, slot, request = ("skip", slots.take(), slots.request()) if skip else ("error", "", b"")
+        arguments: builtins.list[Argument] = [
+            mode,
+            self._lock,
+            self._unkept,
+            kinds,
+            queue,
+            score,
+            slot,
+            request,
+            slots.keep,
+            *cells,
+        ]
         again = arguments if skip else None
         answer: Sequence[Any] = await client.script(operation, scripts.ENQUEUE, arguments, again, slot=slot)
         return answer
@@ -306,7 +311,8 @@ class RedisStorage(Storage):
         answer = await client.script("get", scripts.GET, (name,), (name,))
         if answer is None:
             return None
-        [job] = _restored([(answer[0], answer[1])], "get", claimed=False, names=[name])
+        record, body = answer
+        [job] = _native.unpack_records([body[:6], record, body], name, BACKEND, "get")
         if isinstance(job, Exception):
             raise job
         if job.id != name:
@@ -315,44 +321,29 @@ class RedisStorage(Storage):
         return job
 
     async def update(self, job: Job) -> None:
-        self._enter("update")
+        client = self._enter("update")
         _only_job(job)
-        rows = self._snapshot([job], "update")
-        client = await self._ready("update")
-        [error] = await batches.update(client, self._config, "update", [job], rows)
-        await self._purge_some(client)
+        [error] = await self._update(client, "update", [job])
         if error is not None:
             raise error
 
     async def update_many(self, jobs: Iterable[Job]) -> builtins.list[StorageError | None]:
-        self._enter("update_many")
-        objects = _only_jobs(jobs)
-        verdicts: builtins.list[StorageError | None] = [None] * len(objects)
-        good, rows = self._sound(objects, verdicts)
-        client = await self._ready("update_many")
-        found = await batches.update(client, self._config, "update_many", [objects[at] for at in good], rows)
-        for at, verdict in zip(good, found, strict=True):
-            verdicts[at] = verdict
-        await self._purge_some(client)
-        return verdicts
+        client = self._enter("update_many")
+        return await self._update(client, "update_many", _only_jobs(jobs))
 
-    def _sound(
-        self, jobs: Sequence[Job], verdicts: builtins.list[StorageError | None]
-    ) -> tuple[Sequence[int], builtins.list[Row]]:
-        """Positions and rows of the jobs that can be stored; the others get their verdict."""
-        try:
-            return range(len(jobs)), self._snapshot(jobs, "update_many")
-        except StorageError:
-            pass  # one of them: find out which
-        good: builtins.list[int] = []
-        rows: builtins.list[Row] = []
-        for at, job in enumerate(jobs):
-            try:
-                rows += self._snapshot([job], "update_many")
-                good.append(at)
-            except StorageError as error:
-                verdicts[at] = error
-        return good, rows
+    async def _update(
+        self, client: Client | None, operation: str, jobs: builtins.list[Job]
+    ) -> builtins.list[StorageError | None]:
+        unkept = self._unkept
+        errors, runs = _native.pack_updates(jobs, self._config.max_payload_bytes, unkept, BACKEND, operation)
+        if client is None:
+            client = await self._open(operation)
+        verdicts = await batches.update(client, operation, jobs, runs, self._lock, unkept)
+        for at, error in errors:
+            verdicts[at] = error
+        if self._keep:
+            await self._purge_some(client)
+        return verdicts
 
     async def delete(self, job_id: str) -> bool:
         self._enter("delete")
@@ -421,9 +412,8 @@ class RedisStorage(Storage):
         self._enter(operation)
         worker = _native.check_name("worker_id", worker_id, BACKEND, operation)
         _limit, names, timeout = _native.check_claim(None, queues, lock_timeout, BACKEND, operation)
-        await self._ready(operation)
-        assert self._claims is not None
-        jobs = await self._claims.claim(operation, worker, 1, names, timeout)
+        claims = self._claims or await self._claiming(operation)
+        jobs = await claims.claim(operation, worker, 1, names, timeout)
         return jobs[0] if jobs else None
 
     async def fetch_available_jobs_atomic(
@@ -438,15 +428,19 @@ class RedisStorage(Storage):
         self._enter(operation)
         worker = _native.check_name("worker_id", worker_id, BACKEND, operation)
         most, names, timeout = _native.check_claim(limit, queues, lock_timeout, BACKEND, operation)
+        claims = self._claims or await self._claiming(operation)
+        most = 10 if most is None else most
+        return await claims.claim(operation, worker, most, names, timeout) if most else []
+
+    async def _claiming(self, operation: str) -> Claims:
         await self._ready(operation)
         assert self._claims is not None
-        most = 10 if most is None else most
-        return await self._claims.claim(operation, worker, most, names, timeout) if most else []
+        return self._claims
 
     async def extend_job_locks(self, jobs: Iterable[Job], lock_timeout: float | None = None) -> builtins.list[bool]:
         self._enter("extend_job_locks")
         _limit, _queues, timeout = _native.check_claim(None, None, lock_timeout, BACKEND, "extend_job_locks")
-        length = timeout if timeout is not None else batches.microseconds(self._config.lock_timeout)
+        length = timeout if timeout is not None else self._lock
         objects = _only_jobs(jobs)
         return await batches.extend(await self._ready("extend_job_locks"), objects, length)
 
@@ -515,16 +509,13 @@ class RedisStorage(Storage):
 
     async def _purge_some(self, client: Client) -> None:
         """What `keep_*` has run out for, a step of it. It never fails the settlement that it comes after."""
-        keep = batches.kept_for(self._config)
-        if not keep:
-            return
         store = (self._config.url, self._config.db, self._config.key_prefix)
         now = time.monotonic()
         if self._next_purge.get(store, 0.0) > now:
             return
         self._next_purge[store] = now + _PURGE_PAUSE
         arguments: builtins.list[Any] = [PAGE]
-        for kind, age in keep:
+        for kind, age in self._keep:
             arguments += (kind, age)
         with contextlib.suppress(StorageError):
             await client.script("purge", scripts.PURGE, arguments)
@@ -568,30 +559,12 @@ def _skip(if_exists: object, operation: str) -> bool:
     return if_exists == "skip"
 
 
-def _restored(
-    cells: Sequence[tuple[bytes, bytes]], operation: str, *, claimed: bool, names: Sequence[str]
-) -> builtins.list[Job | Exception]:
-    """Jobs out of records and bodies; an error in the place of one that cannot be decoded."""
-    rows: builtins.list[Any] = []
-    broken: dict[int, CorruptJobError] = {}
-    for at, (record, body) in enumerate(cells):
-        try:
-            rows.append(stored(record, body, claimed=claimed))
-        except BrokenRecord as error:
-            text = f"the record of job {names[at]} cannot be decoded: {error}"
-            broken[at] = CorruptJobError(text, job_ids=(names[at],), backend=BACKEND, operation=operation)
-    restored = iter(_native.restore(rows, BACKEND, operation))
-    return [broken[at] if at in broken else next(restored) for at in range(len(cells))]
-
-
-def _readable(cells: Sequence[bytes], operation: str) -> builtins.list[Job]:
+def _readable(cells: builtins.list[bytes], operation: str) -> builtins.list[Job]:
     """Jobs out of a page; one that cannot be decoded is left out with a warning."""
-    pairs = list(zip(cells[1::3], cells[2::3], strict=True))
-    names = [name_of(*cells[at : at + 3]) for at in range(0, len(cells), 3)]
     jobs = []
-    for name, job in zip(names, _restored(pairs, operation, claimed=False, names=names), strict=True):
-        if isinstance(job, Exception):
-            warnings.warn(f"job {name} is left out: {job}", StorageWarning, stacklevel=3)
+    for job in _native.unpack_records(cells, None, BACKEND, operation):
+        if isinstance(job, CorruptJobError):
+            warnings.warn(f"job {job.job_ids[0]} is left out: {job}", StorageWarning, stacklevel=3)
         else:
             jobs.append(job)
     return jobs

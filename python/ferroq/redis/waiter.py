@@ -25,9 +25,9 @@ from redis.exceptions import RedisError
 from ..errors import StorageClosedError, StorageError
 from .client import Client
 from .config import RedisConfig
-from .connection import Wire, packed
 from .faults import BACKEND
 from .scripts import PEEK
+from .wire import Wire, packed
 
 TICK: Final = 1.0
 SILENCE: Final = 15.0
@@ -238,9 +238,7 @@ class _Hub:
             try:
                 wire = self._wire = await client.route.connect()
                 subscribe = packed(("SSUBSCRIBE", client.keys.channel))
-                async with asyncio.timeout(self._patience):
-                    await wire.send(subscribe)
-                    await wire.receive()
+                await wire.exchange(subscribe, loop.time() + self._patience)
                 failing_since = None
                 pause = 0.01
                 self._listening.set()
@@ -272,9 +270,7 @@ class _Hub:
             async with asyncio.timeout(SILENCE):
                 return await wire.receive()
         except TimeoutError:
-            async with asyncio.timeout(self._patience):
-                await wire.send(subscribe)
-                return await wire.receive()
+            return await wire.exchange(subscribe, asyncio.get_running_loop().time() + self._patience)
 
     def _heed(self, message: bytes) -> None:
         """Wakes whom a message is for; what it does not understand is a reason to look, no more."""

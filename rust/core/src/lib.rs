@@ -28,7 +28,7 @@ pub use error::Error;
 pub use job::{Body, ClaimLock, Extras, Job, MAX_METADATA_KEYS, Token};
 pub use job_json::{from_json, to_json};
 pub use json::{MAX_DEPTH, Writer, canonical, canonical_text_map};
-pub use name::{Name, Text, check_name};
+pub use name::{MAX_NAME, Name, Text, check_name};
 pub use state::{Kind, MAX_TEXT, State, clip};
 pub use state_json::{state_from_compact, state_to_compact};
 pub use time::{MAX_TIME, Micros, check_time, format_time, parse_time};

@@ -21,18 +21,26 @@ pub(crate) const fn memory(operation: &'static str) -> Scope<'static> {
     Scope { backend: Some("memory"), operation: Some(operation) }
 }
 
+fn errors(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
+    static MODULE: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
+    MODULE.get_or_try_init(py, || py.import("ferroq.errors").map(Bound::unbind)).map(|module| module.bind(py))
+}
+
+/// Whether it is an error of ours, which a caller may get as a verdict.
+pub(crate) fn is_storage_error(py: Python<'_>, error: &PyErr) -> PyResult<bool> {
+    error.value(py).is_instance(&errors(py)?.getattr("StorageError")?)
+}
+
 /// An instance of a class of `ferroq.errors`.
 pub(crate) fn raise(py: Python<'_>, class: &str, message: &str, job_ids: Option<&[Text]>, scope: Scope<'_>) -> PyErr {
-    static MODULE: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
     let make = || -> PyResult<PyErr> {
-        let module = MODULE.get_or_try_init(py, || py.import("ferroq.errors").map(Bound::unbind))?;
         let context = PyDict::new(py);
         context.set_item("backend", scope.backend)?;
         context.set_item("operation", scope.operation)?;
         if let Some(ids) = job_ids {
             context.set_item("job_ids", PyTuple::new(py, ids.iter().map(|id| &**id))?)?;
         }
-        let error = module.bind(py).getattr(class)?.call((message,), Some(&context))?;
+        let error = errors(py)?.getattr(class)?.call((message,), Some(&context))?;
         Ok(PyErr::from_value(error))
     };
     make().unwrap_or_else(|error| error)

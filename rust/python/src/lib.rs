@@ -17,6 +17,7 @@ mod json;
 mod kinds;
 mod lock;
 mod metadata;
+mod redis_records;
 mod rows;
 mod state;
 mod store;
@@ -42,6 +43,8 @@ mod _native {
     use crate::job::Job;
     #[pymodule_export]
     use crate::lock::{JobLock, restore_lock};
+    #[pymodule_export]
+    use crate::redis_records::{accept_new, accept_updates, pack_new, pack_updates, unpack_claim, unpack_records};
     #[pymodule_export]
     use crate::rows::{renew, restore, restore_job, snapshot, write_back};
     #[pymodule_export]

@@ -1,6 +1,8 @@
 //! Jobs as plain columns, for the backends that are written in Python: many in one call, the arguments' JSON untouched.
 
-use ferroq_core::{Body, ClaimLock, Error, Extras, Job as Record, Kind, Token, state_from_compact, state_to_compact};
+use ferroq_core::{
+    Body, ClaimLock, Error, Extras, Job as Record, Kind, State, Token, state_from_compact, state_to_compact,
+};
 use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString, PyTuple};
@@ -199,21 +201,40 @@ pub(crate) fn write_back(
             state_from_compact(kind, &fields).map_err(|error| convert(py, &error, OWN))
         })
         .transpose()?;
-    job.get().with_record(py, |record, held| {
-        record.version = version;
-        record.sequence = sequence;
-        record.attempt = attempt;
-        record.crash_count = crash_count;
-        record.retry_count = retry_count;
-        if let Some(state) = state {
-            record.state = state;
-        }
-        let worker = record.state.worker().or(held.as_ref().map(|lock| &lock.worker_id)).cloned();
-        *held = lock.and_then(|(token, expires_at)| {
-            Some(ClaimLock { token: Token::new(token)?, expires_at, worker_id: worker? })
-        });
-    });
+    let written = Written { version, sequence, attempt, crash_count, retry_count, lock, state };
+    written.to(py, job.get());
     Ok(())
+}
+
+/// What an accepted write made of a job; `lock` is token and expiry, a state that is None stays.
+pub(crate) struct Written {
+    pub(crate) version: u64,
+    pub(crate) sequence: u64,
+    pub(crate) attempt: u32,
+    pub(crate) crash_count: u32,
+    pub(crate) retry_count: u32,
+    pub(crate) lock: Option<(u64, i64)>,
+    pub(crate) state: Option<State>,
+}
+
+impl Written {
+    /// Sets the read-only attributes.
+    pub(crate) fn to(self, py: Python<'_>, job: &Job) {
+        job.with_record(py, |record, held| {
+            record.version = self.version;
+            record.sequence = self.sequence;
+            record.attempt = self.attempt;
+            record.crash_count = self.crash_count;
+            record.retry_count = self.retry_count;
+            if let Some(state) = self.state {
+                record.state = state;
+            }
+            let worker = record.state.worker().or(held.as_ref().map(|lock| &lock.worker_id)).cloned();
+            *held = self.lock.and_then(|(token, expires_at)| {
+                Some(ClaimLock { token: Token::new(token)?, expires_at, worker_id: worker? })
+            });
+        });
+    }
 }
 
 /// Sets the expiry of the claim that a job holds under that token.

@@ -1,5 +1,5 @@
 #!lua
--- include: base quick quick_enqueue tokens recall record commit locks
+-- include: base quick_one quick_enqueue_one quick quick_enqueue tokens recall record commit locks
 --
 -- Stores new jobs, all or none [Q1, Q12].
 --

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- include: base quick quick_settle tokens recall record commit locks place
+-- include: base quick_one quick_settle_one quick quick_settle tokens recall record commit locks place
 --
 -- Replaces stored jobs [Q3, Q13, L3]. An id must not come twice in one call.
 --

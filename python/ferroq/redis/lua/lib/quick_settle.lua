@@ -42,16 +42,7 @@ if ARGV[2] == '' and ARGV[3] == '' then
     -- The first write looks at its own key.
     call('ZADD', order, unpack(done))
     if call('ZREM', TIMERS, unpack(ARGV, 7, 6 + count)) < count then
-      -- As unready_after_all() in commit.lua: the clock went back after some were taken over.
-      for i = 1, count do
-        local h = heads[i]
-        local id, size = byte(h, 69, 70)
-        local queue = sub(h, 71 + id, 70 + id + size)
-        local key = P .. 'q:' .. queue
-        if redis.pcall('ZREM', key, sub(h, 46, 52) .. ARGV[6 + i]) == 1 and call('EXISTS', key) == 0 then
-          call('ZREM', QUEUES, queue)
-        end
-      end
+      for i = 1, count do unready(heads[i], ARGV[6 + i]) end
     end
     call('HSET', JOB, unpack(jobs))
     for i = 1, #values, 2 do call('SET', values[i], values[i + 1]) end
