@@ -141,7 +141,7 @@ class Arena:
         payload = json.dumps(["x" * 96])
         one = ("ARRAY['send_email']", f"ARRAY['{payload}']", "ARRAY['default']", "ARRAY[0]", "ARRAY[0]",
                "ARRAY[NULL]", "ARRAY[NULL]", "ARRAY[NULL]")  # fmt: skip
-        claim = ("0", str(batch), "'w'", "'s'", "',x'", "1800000000", "1", "false", "'-2147483648'", "0", "0")
+        claim = ("0", str(batch), "'w'", "'s'", "1800000000", "1", "false", "'-2147483648'", "0", "0")
         return {
             "enqueue": await self.run_pgbench(program, filled(queries.enqueue_common, ("0", ids, when, when, *one))),
             "claim": await self.run_pgbench(program, filled(queries.claim_all(batch), claim)),

@@ -116,8 +116,7 @@ class Moves:
         )  # fmt: skip
 
     async def claim(self, c: asyncpg.Connection, n: int) -> list[Any]:
-        suffix = ',"worker_id":"worker-1","server_name":"server-1"}'
-        head = (0, n, "worker-1", "server-1", suffix, 1800000000, random.getrandbits(62), False, -(2**31), 0, 0)
+        head = (0, n, "worker-1", "server-1", 1800000000, random.getrandbits(62), False, -(2**31), 0, 0)
         rows = await (
             c.fetch(self.q.claim_queue(n), *head, "default") if self.by_queue else c.fetch(self.q.claim_all(n), *head)
         )

@@ -50,6 +50,27 @@ Stored: TypeAlias = tuple[
     int | None,  # 18 lock expiry, µs, with a claim
 ]
 
+Claimed: TypeAlias = tuple[
+    str,  # 0 id
+    str,  # 1 method
+    str,  # 2 arguments
+    int,  # 3 created_at, µs
+    str,  # 4 queue
+    int,  # 5 priority
+    int,  # 6 max_retries
+    str | None,  # 7 job_type
+    int | None,  # 8 timeout_seconds
+    str | None,  # 9 metadata
+    int,  # 10 attempt
+    int,  # 11 crash_count
+    int,  # 12 retry_count
+    int,  # 13 version
+    int,  # 14 sequence
+    int,  # 15 token
+    int,  # 16 when the claim was made, µs
+    bool,  # 17 whether an earlier claim had lapsed
+]
+
 EnqueueColumns: TypeAlias = tuple[
     list[str],  # 0 id
     list[str],  # 1 method

@@ -120,11 +120,11 @@ async def test_a_client_that_freezes_in_a_transaction_does_not_stop_the_others(
     """Its row came due, so every claim meets it. The server ends the frozen session."""
     frozen = backend.made(storage.config.schema_name, command_timeout=0.4)
     await frozen.open()
-    assert frozen._open is not None
+    assert frozen._life.opened is not None
     await storage.enqueue(Job("work", id="x", state=JobState.scheduled(await backend.now() + timedelta(seconds=5))))
     await storage.enqueue(Job("work", id="free", queue="q"))
     held, thaw = asyncio.Event(), asyncio.Event()
-    writes = frozen._open.writes
+    writes = frozen._life.opened.writes
 
     async def freeze() -> None:
         async def work(conn: asyncpg.Connection) -> None:
@@ -132,7 +132,7 @@ async def test_a_client_that_freezes_in_a_transaction_does_not_stop_the_others(
                 held.set()
                 await thaw.wait()
 
-        await frozen._open.connections.run("update", work, resend=False)  # type: ignore[union-attr]
+        await frozen._life.opened.connections.run("update", work, resend=False)  # type: ignore[union-attr]
 
     task = asyncio.ensure_future(freeze())
     await held.wait()
@@ -147,7 +147,7 @@ async def test_a_client_that_freezes_in_a_transaction_does_not_stop_the_others(
 
 @promises("Q20", "E4")
 async def test_a_call_that_comes_for_a_connection_after_the_end_is_told_so(storage: PostgresStorage) -> None:
-    opened = storage._open
+    opened = storage._life.opened
     assert opened is not None
     await storage.close()
     with pytest.raises(StorageClosedError):
@@ -215,8 +215,8 @@ async def test_what_was_settled_stands_when_the_rest_of_a_chunk_fails(
     for job in claimed:
         job.set_state(JobState.succeeded(1))
     free.priority = 9
-    assert storage._open is not None
-    writes = storage._open.writes
+    assert storage._life.opened is not None
+    writes = storage._life.opened.writes
     at_once = writes._at_once
 
     async def failing(operation: str, query: str, *rest: Any) -> Any:

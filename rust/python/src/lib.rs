@@ -43,7 +43,7 @@ mod _native {
     #[pymodule_export]
     use crate::lock::{JobLock, restore_lock};
     #[pymodule_export]
-    use crate::rows::{renew, restore, restore_job, snapshot, write_back};
+    use crate::rows::{renew, restore, restore_claims, restore_job, snapshot, write_back};
     #[pymodule_export]
     use crate::state::{JobState, restore_state};
     #[pymodule_export]

@@ -79,6 +79,7 @@ rewritten AS (
        SET queue = i.queue, priority = i.priority, max_retries = i.max_retries, job_type = i.job_type,
            timeout_seconds = i.timeout_seconds, metadata = i.metadata
       FROM input i
-     WHERE j.seq = ANY (ARRAY (SELECT seq FROM won WHERE changed AND kind <> ALL ($2::smallint[]))) AND i.seq = j.seq
+     WHERE i.changed AND i.seq = j.seq
+       AND j.seq = ANY (ARRAY (SELECT seq FROM won WHERE changed AND kind <> ALL ($2::smallint[])))
 )
 SELECT ord, version, attempt, crash_count, retry_count FROM won
