@@ -24,6 +24,7 @@ from typing import Any
 import asyncpg
 
 from ferroq.postgres.queries import Queries
+from ferroq.postgres.records import written
 
 ONE = """
 CREATE SEQUENCE {s}.token_seq;
@@ -127,8 +128,9 @@ class Moves:
         n = len(jobs)
         none = [None] * n
         await c.fetch(
-            self.q.settle, 0, [], list(range(n)), [r["seq"] for r in jobs], [r["token"] for r in jobs],
-            [r["id"] for r in jobs], [2] * n, [DONE_STATE] * n, none, [0] * n, [r["queue"] for r in jobs],
+            self.q.settle, 0, [], written(range(n)), written(r["seq"] for r in jobs),
+            written(r["token"] for r in jobs), written(r["id"] for r in jobs),
+            [2] * n, [DONE_STATE] * n, none, [0] * n, [r["queue"] for r in jobs],
             [0] * n, [3] * n, none, none, none,
         )  # fmt: skip
 

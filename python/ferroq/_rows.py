@@ -71,25 +71,27 @@ Claimed: TypeAlias = tuple[
     bool,  # 17 whether an earlier claim had lapsed
 ]
 
+# Of these columns those that differ in every row are arrays as PostgreSQL spells them: '{1,2}', '{"a","b"}'.
+
 EnqueueColumns: TypeAlias = tuple[
-    list[str],  # 0 id
+    str,  # 0 ids
     list[str],  # 1 method
     list[str],  # 2 arguments
-    list[int],  # 3 created_at, µs
+    str,  # 3 created_at, µs
     list[str],  # 4 queue
     list[int],  # 5 priority
     list[int],  # 6 max_retries
     list[str | None],  # 7 job_type
     list[int | None],  # 8 timeout_seconds
     list[str | None],  # 9 metadata
-    list[int],  # 10 enqueued_at, µs
+    str,  # 10 enqueued_at, µs
 ]
 
 SettleColumns: TypeAlias = tuple[
-    list[int],  # 0 place
-    list[int],  # 1 sequence
-    list[int],  # 2 token
-    list[str],  # 3 id
+    str,  # 0 places
+    str,  # 1 sequences
+    str,  # 2 tokens
+    str,  # 3 ids
     list[int],  # 4 kind
     list[str],  # 5 state
     list[int | None],  # 6 due

@@ -17,6 +17,7 @@ import pytest
 from ferroq.postgres import migrate
 from ferroq.postgres.connection import PLANS
 from ferroq.postgres.queries import Queries
+from ferroq.postgres.records import written
 from tests.contract.postgres_backend import PostgresBackend
 
 pytestmark = pytest.mark.anyio
@@ -102,18 +103,20 @@ def statements(queries: Queries) -> dict[str, tuple[str, tuple[Any, ...]]]:
         [None] * 100, [None] * 100, [None] * 100, [0] * 100, ['{"enqueued_at":1}'] * 100, [None] * 100, [0] * 100,
     )  # fmt: skip
     settle: tuple[Any, ...] = (
-        0, [], list(range(count)), leased, leased, ids, [2] * count, ["{}"] * count, none, [0] * count,
+        0, [], written(range(count)), written(leased), written(leased), written(ids), [2] * count,
+        ["{}"] * count, none, [0] * count,
         [f"q{s % 5}" for s in leased], [s % 3 for s in leased], [0] * count, none, none, none,
     )  # fmt: skip
     replace: tuple[Any, ...] = (
-        0, [], list(range(100)), ready, [1] * 100, [f"job-{s}" for s in ready], [4] * 100, ["{}"] * 100, [None] * 100,
-        [0] * 100, [f"q{s % 5}" for s in ready], [s % 3 for s in ready], [0] * 100, [None] * 100, [None] * 100,
+        0, [], written(range(100)), written(ready), written([1] * 100), written(f"job-{s}" for s in ready), [4] * 100,
+        ["{}"] * 100, [None] * 100, [0] * 100, [f"q{s % 5}" for s in ready], [s % 3 for s in ready], [0] * 100,
+        [None] * 100, [None] * 100,
         [None] * 100,
     )  # fmt: skip
     one: tuple[Any, ...] = (["work"], ["[]"], ["q1"], [0], [0], [None], [None], [None])
     return {
         "enqueue": (queries.enqueue, enqueue),
-        "enqueue_common": (queries.enqueue_common, (0, new, [1] * 100, [1] * 100, *one)),
+        "enqueue_common": (queries.enqueue_common, (0, written(new), written([1] * 100), written([1] * 100), *one)),
         "claim_all 1": (queries.claim_all(1), (0, 1, *CLAIM[2:])),
         "claim_all 100": (queries.claim_all(100), CLAIM),
         "claim_all 1000": (queries.claim_all(1000), (0, 1000, *CLAIM[2:])),

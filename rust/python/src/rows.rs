@@ -111,9 +111,14 @@ pub(crate) fn restore<'py>(
 }
 
 fn tuple<'py>(row: Bound<'py, PyAny>, columns: &Bound<'py, PySlice>) -> PyResult<Bound<'py, PyTuple>> {
-    let row = row.cast_into::<PyTuple>().or_else(|error| error.into_inner().get_item(columns)?.cast_into().map_err(PyErr::from))?;
+    let row = row
+        .cast_into::<PyTuple>()
+        .or_else(|error| error.into_inner().get_item(columns)?.cast_into().map_err(PyErr::from))?;
     Ok(row)
 }
+
+/// Sequence, token, and why nobody may have the job.
+type Refused = (u64, u64, String);
 
 /// Jobs out of the rows of one claim; see `Claimed` in the stub. What the rows have in common is told once, and the state is
 /// made here rather than written out by the server and read back. Also what nobody may have, as sequence, token and reason:
@@ -125,7 +130,7 @@ pub(crate) fn restore_claims<'py>(
     server_name: &str,
     lock_timeout: i64,
     max_crashes: u32,
-) -> PyResult<(Bound<'py, PyList>, Vec<(u64, u64, String)>)> {
+) -> PyResult<(Bound<'py, PyList>, Vec<Refused>)> {
     let py = rows.py();
     let columns = PySlice::new(py, 0, 18, 1);
     let (worker_id, server_name) = (Name::from(worker_id), Name::from(server_name));
@@ -139,8 +144,7 @@ pub(crate) fn restore_claims<'py>(
         }
         let (token, started_at, lapsed) =
             (row.get_item(15)?.extract::<u64>()?, row.get_item(16)?.extract()?, row.get_item(17)?.extract::<bool>()?);
-        let state =
-            State::Processing { started_at, worker_id: worker_id.clone(), server_name: server_name.clone() };
+        let state = State::Processing { started_at, worker_id: worker_id.clone(), server_name: server_name.clone() };
         let why = match read_record(&row, state, 10, &mut queue) {
             Ok(record) if lapsed && record.crash_count >= max_crashes => {
                 format!("lock lapsed {} times", record.crash_count)
