@@ -278,3 +278,41 @@ async def test_locked_ids_do_not_keep_others_from_failing(backend: PostgresBacke
     assert await storage.fetch_and_lock_job("w") is None
     counts = await storage.get_job_counts()
     assert (counts[JobStateKind.FAILED], counts[JobStateKind.PROCESSING]) == (1, 100)
+
+
+@promises("J1", "Q12", "Q13")
+async def test_any_name_is_an_id_in_a_batch(storage: PostgresStorage) -> None:
+    """Ids of a batch travel as an array written out as a text."""
+    names = ['a"b', "a\\b", "\\", '"', '\\"', "{}", "a,b", "NULL", " a ", "é", "'", "$1", '""', "\\\\n"]
+    assert await storage.enqueue_many([Job("work", id=name) for name in names]) == [True] * len(names)
+    jobs = await storage.fetch_available_jobs_atomic("w", 100)
+    assert [job.id for job in jobs] == names
+    for job in jobs:
+        job.set_state(JobState.succeeded(1))
+    assert await storage.update_many(jobs) == [None] * len(names)
+    for job in jobs:
+        job.set_state(JobState.deleted())
+    assert await storage.update_many(jobs) == [None] * len(names)
+    assert [job.id for job in await storage.list("deleted")] == names[::-1]
+
+
+async def test_a_connection_stays_at_hand_until_it_is_dropped_or_not_used(
+    backend: PostgresBackend, storage: PostgresStorage
+) -> None:
+    opened = storage._life.opened
+    assert opened is not None
+    connections = opened.connections
+    await asyncio.gather(*(storage.get_job_counts() for _ in range(4)))
+    there = len(connections._at_hand)
+    assert there > 0
+    await storage.get_job_counts()
+    assert len(connections._at_hand) == there
+    connections._look_for_unused()  # all but one were not used since the last look, but that is none yet
+    await storage.get_job_counts()
+    connections._look_for_unused()
+    assert len(connections._at_hand) == 1
+    # One that the server ended while it was at hand is passed over, and nobody hears of it.
+    connections._at_hand[0].terminate()
+    assert sum((await storage.get_job_counts()).values()) == 0
+    await storage.close()
+    assert connections._at_hand == []
