@@ -434,7 +434,9 @@ class Connections:
             await expire()
         doubtful, self._at_hand, self._fewest = self._at_hand, [], 0
         for connection in doubtful:
-            self._in_background(self._give_back(connection))
+            # Ended at once: a farewell to a server that does not answer would keep its place in the pool meanwhile.
+            with suppress(asyncpg.InterfaceError):
+                connection.terminate()
 
 
 async def _no_reset(_connection: Connection) -> None:
