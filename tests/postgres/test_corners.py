@@ -316,3 +316,19 @@ async def test_a_connection_stays_at_hand_until_it_is_dropped_or_not_used(
     assert sum((await storage.get_job_counts()).values()) == 0
     await storage.close()
     assert connections._at_hand == []
+
+
+@promises("Q18")
+async def test_a_lapsed_claim_in_line_is_a_true_copy(backend: PostgresBackend, storage: PostgresStorage) -> None:
+    """What a claim takes over it takes out of the line: what differs there is found."""
+    await storage.enqueue(Job("work", id="x"))
+    assert await storage.fetch_and_lock_job("w", lock_timeout=1) is not None
+    await backend.advance(2)
+    assert await storage.fetch_and_lock_job("w", ["elsewhere"]) is None  # puts it in line
+    assert await storage.verify() == []
+    connection = await asyncpg.connect(backend.dsn)
+    await connection.execute(f"UPDATE {storage.config.schema_name}.ready SET attempt = 7")
+    await connection.close()
+    [finding] = await storage.verify()
+    assert "disagrees" in finding
+    assert await storage.delete("x")
