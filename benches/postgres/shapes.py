@@ -24,6 +24,7 @@ from typing import Any
 import asyncpg
 
 from ferroq.postgres.queries import Queries
+from ferroq.postgres.records import written
 
 ONE = """
 CREATE SEQUENCE {s}.token_seq;
@@ -116,8 +117,7 @@ class Moves:
         )  # fmt: skip
 
     async def claim(self, c: asyncpg.Connection, n: int) -> list[Any]:
-        suffix = ',"worker_id":"worker-1","server_name":"server-1"}'
-        head = (0, n, "worker-1", "server-1", suffix, 1800000000, random.getrandbits(62), False, -(2**31), 0, 0)
+        head = (0, n, "worker-1", "server-1", 1800000000, random.getrandbits(62), False, -(2**31), 0, 0)
         rows = await (
             c.fetch(self.q.claim_queue(n), *head, "default") if self.by_queue else c.fetch(self.q.claim_all(n), *head)
         )
@@ -128,8 +128,9 @@ class Moves:
         n = len(jobs)
         none = [None] * n
         await c.fetch(
-            self.q.settle, 0, [], list(range(n)), [r["seq"] for r in jobs], [r["token"] for r in jobs],
-            [r["id"] for r in jobs], [2] * n, [DONE_STATE] * n, none, [0] * n, [r["queue"] for r in jobs],
+            self.q.settle, 0, [], written(range(n)), written(r["seq"] for r in jobs),
+            written(r["token"] for r in jobs), written(r["id"] for r in jobs),
+            [2] * n, [DONE_STATE] * n, none, [0] * n, [r["queue"] for r in jobs],
             [0] * n, [3] * n, none, none, none,
         )  # fmt: skip
 

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal, Self, TypeAlias, final, type_check_on
 
 from typing_extensions import disjoint_base
 
-from ._rows import EnqueueColumns, NewRun, Row, SettleColumns, Stored, UpdateRun
+from ._rows import Claimed, EnqueueColumns, NewRun, Row, SettleColumns, Stored, UpdateRun
 from .errors import CorruptJobError, StorageError
 from .kinds import JobStateKind
 
@@ -40,6 +40,7 @@ __all__ = [
     "pack_updates",
     "renew",
     "restore",
+    "restore_claims",
     "restore_job",
     "restore_lock",
     "restore_state",
@@ -471,7 +472,18 @@ def unpack_records(
 
 def restore(rows: Iterable[Stored], backend: str, operation: str) -> builtins.list[Job | StorageError]:
     """Jobs out of stored columns; a row that cannot be decoded gives a `CorruptJobError` in its place. The text of the
-    arguments is not looked at until it is read."""
+    arguments is not looked at until it is read. A row may be longer, and a driver's record that can be sliced."""
+
+def restore_claims(
+    rows: builtins.list[Claimed], worker_id: str, server_name: str, lock_timeout: int, max_crashes: int
+) -> tuple[builtins.list[Job], builtins.list[tuple[int, int, str]]]:
+    """The claimed jobs out of the rows of one claim, and what nobody may have, as sequence, token and reason: records
+    that cannot be decoded, and claims that lapsed too often. Rows may be longer, and a driver's records; rows without
+    an id are passed over.
+
+    Args:
+        lock_timeout: the length of the claims, in µs.
+    """
 
 def write_back(
     job: Job,

@@ -65,25 +65,48 @@ UpdateRun: TypeAlias = tuple[
     list[bytes],  # 2 where each may lie, then the front of each record, then the rest of each
 ]
 
+Claimed: TypeAlias = tuple[
+    str,  # 0 id
+    str,  # 1 method
+    str,  # 2 arguments
+    int,  # 3 created_at, µs
+    str,  # 4 queue
+    int,  # 5 priority
+    int,  # 6 max_retries
+    str | None,  # 7 job_type
+    int | None,  # 8 timeout_seconds
+    str | None,  # 9 metadata
+    int,  # 10 attempt
+    int,  # 11 crash_count
+    int,  # 12 retry_count
+    int,  # 13 version
+    int,  # 14 sequence
+    int,  # 15 token
+    int,  # 16 when the claim was made, µs
+    bool,  # 17 whether an earlier claim had lapsed
+]
+
+# Of these columns those that differ in every row are arrays as PostgreSQL spells them: '{1,2}', '{"a","b"}'.
+
 EnqueueColumns: TypeAlias = tuple[
-    list[str],  # 0 id
+    str,  # 0 ids
     list[str],  # 1 method
     list[str],  # 2 arguments
-    list[int],  # 3 created_at, µs
+    str,  # 3 created_at, µs
     list[str],  # 4 queue
     list[int],  # 5 priority
     list[int],  # 6 max_retries
     list[str | None],  # 7 job_type
     list[int | None],  # 8 timeout_seconds
     list[str | None],  # 9 metadata
-    list[int],  # 10 enqueued_at, µs
+    str,  # 10 enqueued_at, µs
 ]
 
 SettleColumns: TypeAlias = tuple[
-    list[int],  # 0 place
-    list[int],  # 1 sequence
-    list[int],  # 2 token
-    list[str],  # 3 id
+    str,  # 0 places
+    str,  # 1 sequences
+    str,  # 2 tokens
+    str,  # 3 ids
     list[int],  # 4 kind
     list[str],  # 5 state
     list[int | None],  # 6 due

@@ -120,11 +120,11 @@ async def test_a_client_that_freezes_in_a_transaction_does_not_stop_the_others(
     """Its row came due, so every claim meets it. The server ends the frozen session."""
     frozen = backend.made(storage.config.schema_name, command_timeout=0.4)
     await frozen.open()
-    assert frozen._open is not None
+    assert frozen._life.opened is not None
     await storage.enqueue(Job("work", id="x", state=JobState.scheduled(await backend.now() + timedelta(seconds=5))))
     await storage.enqueue(Job("work", id="free", queue="q"))
     held, thaw = asyncio.Event(), asyncio.Event()
-    writes = frozen._open.writes
+    writes = frozen._life.opened.writes
 
     async def freeze() -> None:
         async def work(conn: asyncpg.Connection) -> None:
@@ -132,7 +132,7 @@ async def test_a_client_that_freezes_in_a_transaction_does_not_stop_the_others(
                 held.set()
                 await thaw.wait()
 
-        await frozen._open.connections.run("update", work, resend=False)  # type: ignore[union-attr]
+        await frozen._life.opened.connections.run("update", work, resend=False)  # type: ignore[union-attr]
 
     task = asyncio.ensure_future(freeze())
     await held.wait()
@@ -147,7 +147,7 @@ async def test_a_client_that_freezes_in_a_transaction_does_not_stop_the_others(
 
 @promises("Q20", "E4")
 async def test_a_call_that_comes_for_a_connection_after_the_end_is_told_so(storage: PostgresStorage) -> None:
-    opened = storage._open
+    opened = storage._life.opened
     assert opened is not None
     await storage.close()
     with pytest.raises(StorageClosedError):
@@ -215,8 +215,8 @@ async def test_what_was_settled_stands_when_the_rest_of_a_chunk_fails(
     for job in claimed:
         job.set_state(JobState.succeeded(1))
     free.priority = 9
-    assert storage._open is not None
-    writes = storage._open.writes
+    assert storage._life.opened is not None
+    writes = storage._life.opened.writes
     at_once = writes._at_once
 
     async def failing(operation: str, query: str, *rest: Any) -> Any:
@@ -278,3 +278,57 @@ async def test_locked_ids_do_not_keep_others_from_failing(backend: PostgresBacke
     assert await storage.fetch_and_lock_job("w") is None
     counts = await storage.get_job_counts()
     assert (counts[JobStateKind.FAILED], counts[JobStateKind.PROCESSING]) == (1, 100)
+
+
+@promises("J1", "Q12", "Q13")
+async def test_any_name_is_an_id_in_a_batch(storage: PostgresStorage) -> None:
+    """Ids of a batch travel as an array written out as a text."""
+    names = ['a"b', "a\\b", "\\", '"', '\\"', "{}", "a,b", "NULL", " a ", "é", "'", "$1", '""', "\\\\n"]
+    assert await storage.enqueue_many([Job("work", id=name) for name in names]) == [True] * len(names)
+    jobs = await storage.fetch_available_jobs_atomic("w", 100)
+    assert [job.id for job in jobs] == names
+    for job in jobs:
+        job.set_state(JobState.succeeded(1))
+    assert await storage.update_many(jobs) == [None] * len(names)
+    for job in jobs:
+        job.set_state(JobState.deleted())
+    assert await storage.update_many(jobs) == [None] * len(names)
+    assert [job.id for job in await storage.list("deleted")] == names[::-1]
+
+
+async def test_a_connection_stays_at_hand_until_it_is_dropped_or_not_used(
+    backend: PostgresBackend, storage: PostgresStorage
+) -> None:
+    opened = storage._life.opened
+    assert opened is not None
+    connections = opened.connections
+    await asyncio.gather(*(storage.get_job_counts() for _ in range(4)))
+    there = len(connections._at_hand)
+    assert there > 0
+    await storage.get_job_counts()
+    assert len(connections._at_hand) == there
+    connections._look_for_unused()  # all but one were not used since the last look, but that is none yet
+    await storage.get_job_counts()
+    connections._look_for_unused()
+    assert len(connections._at_hand) == 1
+    # One that the server ended while it was at hand is passed over, and nobody hears of it.
+    connections._at_hand[0].terminate()
+    assert sum((await storage.get_job_counts()).values()) == 0
+    await storage.close()
+    assert connections._at_hand == []
+
+
+@promises("Q18")
+async def test_a_lapsed_claim_in_line_is_a_true_copy(backend: PostgresBackend, storage: PostgresStorage) -> None:
+    """What a claim takes over it takes out of the line: what differs there is found."""
+    await storage.enqueue(Job("work", id="x"))
+    assert await storage.fetch_and_lock_job("w", lock_timeout=1) is not None
+    await backend.advance(2)
+    assert await storage.fetch_and_lock_job("w", ["elsewhere"]) is None  # puts it in line
+    assert await storage.verify() == []
+    connection = await asyncpg.connect(backend.dsn)
+    await connection.execute(f"UPDATE {storage.config.schema_name}.ready SET attempt = 7")
+    await connection.close()
+    [finding] = await storage.verify()
+    assert "disagrees" in finding
+    assert await storage.delete("x")

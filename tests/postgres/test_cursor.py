@@ -16,8 +16,8 @@ pytestmark = pytest.mark.anyio
 
 
 def cursors(storage: PostgresStorage) -> int:
-    assert storage._open is not None
-    return len(storage._open.claims._cursors)
+    assert storage._life.opened is not None
+    return len(storage._life.opened.claims._cursors)
 
 
 @promises("Q27", "Q24")

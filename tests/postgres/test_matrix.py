@@ -165,8 +165,8 @@ class TestOverTls(EnqueueContract, WaitContract, ContractBase):
         storage = await backend.open()
         assert isinstance(storage, PostgresStorage)
         await storage.enqueue(Job("work"))
-        assert storage._open is not None
-        encrypted = await storage._open.connections.run(
+        assert storage._life.opened is not None
+        encrypted = await storage._life.opened.connections.run(
             "test", lambda conn: conn.fetchval("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
         )
         assert encrypted is True

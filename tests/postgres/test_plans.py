@@ -17,6 +17,7 @@ import pytest
 from ferroq.postgres import migrate
 from ferroq.postgres.connection import PLANS
 from ferroq.postgres.queries import Queries
+from ferroq.postgres.records import written
 from tests.contract.postgres_backend import PostgresBackend
 
 pytestmark = pytest.mark.anyio
@@ -24,7 +25,7 @@ pytestmark = pytest.mark.anyio
 ROWS = int(os.environ.get("FERROQ_PLAN_ROWS", "100000"))
 TABLES = ("job", "ready", "lease", "future", "done")
 FRONT = (-(2**31), -(2**63), 0)
-CLAIM = (0, 100, "w", "s", ",x", 1_000_000, 1, True, *FRONT)
+CLAIM = (0, 100, "w", "s", 1_000_000, 1, True, *FRONT)
 FAR = 2**62
 
 
@@ -102,22 +103,24 @@ def statements(queries: Queries) -> dict[str, tuple[str, tuple[Any, ...]]]:
         [None] * 100, [None] * 100, [None] * 100, [0] * 100, ['{"enqueued_at":1}'] * 100, [None] * 100, [0] * 100,
     )  # fmt: skip
     settle: tuple[Any, ...] = (
-        0, [], list(range(count)), leased, leased, ids, [2] * count, ["{}"] * count, none, [0] * count,
+        0, [], written(range(count)), written(leased), written(leased), written(ids), [2] * count,
+        ["{}"] * count, none, [0] * count,
         [f"q{s % 5}" for s in leased], [s % 3 for s in leased], [0] * count, none, none, none,
     )  # fmt: skip
     replace: tuple[Any, ...] = (
-        0, [], list(range(100)), ready, [1] * 100, [f"job-{s}" for s in ready], [4] * 100, ["{}"] * 100, [None] * 100,
-        [0] * 100, [f"q{s % 5}" for s in ready], [s % 3 for s in ready], [0] * 100, [None] * 100, [None] * 100,
+        0, [], written(range(100)), written(ready), written([1] * 100), written(f"job-{s}" for s in ready), [4] * 100,
+        ["{}"] * 100, [None] * 100, [0] * 100, [f"q{s % 5}" for s in ready], [s % 3 for s in ready], [0] * 100,
+        [None] * 100, [None] * 100,
         [None] * 100,
     )  # fmt: skip
     one: tuple[Any, ...] = (["work"], ["[]"], ["q1"], [0], [0], [None], [None], [None])
     return {
         "enqueue": (queries.enqueue, enqueue),
-        "enqueue_common": (queries.enqueue_common, (0, new, [1] * 100, [1] * 100, *one)),
+        "enqueue_common": (queries.enqueue_common, (0, written(new), written([1] * 100), written([1] * 100), *one)),
         "claim_all 1": (queries.claim_all(1), (0, 1, *CLAIM[2:])),
         "claim_all 100": (queries.claim_all(100), CLAIM),
         "claim_all 1000": (queries.claim_all(1000), (0, 1000, *CLAIM[2:])),
-        "claim_all behind a cursor": (queries.claim_all(100), (*CLAIM[:8], -2, 1_050_000, 50_000)),
+        "claim_all behind a cursor": (queries.claim_all(100), (*CLAIM[:7], -2, 1_050_000, 50_000)),
         "claim_queue 1": (queries.claim_queue(1), (0, 1, *CLAIM[2:], "q1")),
         "claim_queue 100": (queries.claim_queue(100), (*CLAIM, "q1")),
         "claim_queue 1000": (queries.claim_queue(1000), (0, 1000, *CLAIM[2:], "q1")),
@@ -278,7 +281,7 @@ async def test_a_claim_returns_and_takes_exactly_its_limit(backend: PostgresBack
             rows = await connection.fetch(queries.claim_all(limit), 0, limit, *CLAIM[2:])
             assert len([row for row in rows if row["id"] is not None]) == limit
             assert before - await connection.fetchval(f"SELECT count(*) FROM {schema}.ready") == limit
-            keys = [(row["rank"], row["due"], row["seq"]) for row in rows]
+            keys = [(~row["priority"], row["due"], row["seq"]) for row in rows]
             assert keys == sorted(keys)
     finally:
         await transaction.rollback()

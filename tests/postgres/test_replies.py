@@ -222,11 +222,11 @@ async def test_a_lock_that_was_taken_back_is_not_held(
     storage: PostgresStorage, far: PostgresStorage, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between the first and the third step of try_acquire the job is claimed, and the answer of the third is lost."""
-    assert far._open is not None
+    assert far._life.opened is not None
     job = Job("work", id="x")
     await storage.enqueue(job)
     assert await far.try_acquire_job_lock("other", "w", 60)
-    run, steps = far._open.connections.run, []
+    run, steps = far._life.opened.connections.run, []
 
     async def stepwise(operation: str, work: Any, **options: Any) -> Any:
         steps.append(operation)
@@ -236,7 +236,7 @@ async def test_a_lock_that_was_taken_back_is_not_held(
             proxy.losing = True
         return await run(operation, work, **options)
 
-    monkeypatch.setattr(far._open.connections, "run", stepwise)
+    monkeypatch.setattr(far._life.opened.connections, "run", stepwise)
     assert await far.try_acquire_job_lock("x", "w", 60) is False
     assert (len(steps), proxy.lost) == (3, 1)
     # Not held: it can be taken as soon as the claim is gone.
@@ -251,8 +251,8 @@ async def test_a_lock_call_that_fails_half_way_leaves_no_lock(
     storage: PostgresStorage, monkeypatch: pytest.MonkeyPatch, step: int, cancelled: bool
 ) -> None:
     await storage.enqueue(Job("work", id="x"), wake=False)
-    assert storage._open is not None
-    connections = storage._open.connections
+    assert storage._life.opened is not None
+    connections = storage._life.opened.connections
     run, steps = connections.run, []
 
     async def failing(operation: str, work: Any, **options: Any) -> Any:
@@ -309,8 +309,8 @@ async def test_a_reply_is_lost_and_then_the_server(
     one, two = await far.fetch_available_jobs_atomic("w", 2)
     one.set_state(JobState.succeeded(1))
     await far.update(one)
-    assert far._open is not None
-    connections = far._open.connections
+    assert far._life.opened is not None
+    connections = far._life.opened.connections
     acquire, calls = connections._acquire, []
 
     async def refused(operation: str) -> Any:
@@ -332,7 +332,7 @@ async def test_a_reply_is_lost_and_then_the_server(
 async def test_no_free_connection_is_a_timeout(backend: PostgresBackend) -> None:
     storage = await backend.open(max_connections=1, connect_timeout=0.2)
     assert isinstance(storage, PostgresStorage)
-    opened = storage._open
+    opened = storage._life.opened
     assert opened is not None
     connection = await opened.connections._acquire("test")
     with pytest.raises(StorageTimeoutError, match="no free connection"):

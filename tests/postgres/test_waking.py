@@ -84,8 +84,8 @@ async def test_news_behind_a_job_that_was_found_goes_to_the_next(
     storage: PostgresStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first waiter's look is under way when a second job comes: it is told, and returns for the first job."""
-    assert storage._open is not None
-    wakeups = storage._open.wakeups
+    assert storage._life.opened is not None
+    wakeups = storage._life.opened.wakeups
     looks: list[asyncio.Future[tuple[bool, float | None]]] = []
 
     async def probe(*_: object) -> tuple[bool, float | None]:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from .._native import restore
-from ..errors import CorruptJobError, StorageError
+from .._native import restore_claims
+from ..errors import StorageError
 from .connection import Connection, Connections
-from .records import BACKEND, columns
+from .records import columns
 
 if TYPE_CHECKING:
     from .._native import Job
@@ -24,7 +23,16 @@ if TYPE_CHECKING:
     Key = tuple[int, int, int]
 
 TAKEOVER: Final = 100
-_RECORD: Final = slice(4, 23)  # of the columns of claim.sql
+# Columns of claim.sql, and what is in its head.
+_PRIORITY: Final = 5
+_SEQ: Final = 14
+_TOKEN: Final = 15
+_DUE: Final = 18
+_HEAD: Final = 19
+_PENDING: Final = 1
+_CUT: Final = 2
+_MORE: Final = 4
+_DEAD: Final = 8
 _START: Final = (-(2**31), -(2**63), 0)
 # Dead index entries in one claim's way from which on it may start at the last claimed key [Q27]. In normal running they
 # are killed as they are met and vacuumed by the ten thousand.
@@ -71,7 +79,7 @@ class Claims:
         """Up to `limit` jobs in claim order; none is left claimed if the call is cancelled [L7]."""
         return await self.unless_cancelled(operation, self._claim(operation, worker, limit, queues, lock_timeout))
 
-    async def unless_cancelled(self, operation: str, work: Awaitable[list[Job]]) -> list[Job]:
+    async def unless_cancelled(self, operation: str, work: Coroutine[Any, Any, list[Job]]) -> list[Job]:
         """The result of `work`; where the caller is cancelled, the claims in it are given back first."""
         task = asyncio.ensure_future(work)
         try:
@@ -118,26 +126,23 @@ class Claims:
                     operation, worker, wanted, name, lock_timeout,
                     taken_over or cursor is not None, cursor.key if cursor is not None else _START, max(reach, wanted),
                 )  # fmt: skip
-                if rows[0]["pending"]:
+                head: int = rows[0][_HEAD]
+                if head & _PENDING:
                     await self.take_over(operation, limit)
                     taken_over = True
                     continue
-                found = [row for row in rows if row["id"] is not None]
-                self._note(name, rows, found, cursor)
-                jobs += await self._sound(operation, found)
-                if rows[0]["cut"]:
+                found = len(rows) if rows[0][0] is not None else 0
+                if found:
+                    self._note(name, head, rows[-1], cursor)
+                    jobs += await self._sound(operation, rows, worker, lock_timeout)
+                if head & _CUT:
                     break  # 16 MiB of text are enough for one call
-                if len(found) == wanted:
+                if found == wanted:
                     continue  # done, unless some were buried
                 if cursor is not None:
                     self._cursors.pop(name, None)  # short: look at the front
                     continue
-                if (
-                    name is not None
-                    and len(name) > 1
-                    and len(found) < rows[0]["candidates"] >= reach
-                    and reach < 10_000
-                ):
+                if head & _MORE and reach < 10_000:
                     reach = min(10_000, 4 * reach + 64)  # others hold the heads of these queues: look further
                     continue
                 break
@@ -158,9 +163,6 @@ class Claims:
         reach: int,
     ) -> list[Any]:
         request = secrets.randbits(62)
-        state = json.dumps(
-            {"worker_id": worker, "server_name": self._server}, ensure_ascii=False, separators=(",", ":")
-        )
         extra: tuple[Any, ...]
         if name is None:
             query, extra = self._queries.claim_all(limit), ()
@@ -169,8 +171,7 @@ class Claims:
         else:
             query, extra = self._queries.claim_queues(reach), (list(name), reach)
         arguments = (
-            self._clock.offset, limit, worker, self._server, "," + state[1:], lock_timeout, request, ignore_wave,
-            *start, *extra,
+            self._clock.offset, limit, worker, self._server, lock_timeout, request, ignore_wave, *start, *extra,
         )  # fmt: skip
 
         async def once(conn: Connection) -> list[Any]:
@@ -190,19 +191,19 @@ class Claims:
             rows = await self._connections.run(operation, once, again=again)
         except StorageError as error:
             if error.outcome == "unknown":
-                self._look_after(operation, request, frozenset())
+                self._look_after(operation, request, worker, frozenset())
             raise
         if resent:
-            self._look_after(operation, request, frozenset(row["token"] for row in rows))
+            self._look_after(operation, request, worker, frozenset(row[_TOKEN] for row in rows))
         return rows
 
-    def _look_after(self, operation: str, request: int, known: frozenset[int]) -> None:
+    def _look_after(self, operation: str, request: int, worker: str, known: frozenset[int]) -> None:
         """A request that nobody answered may still be running on the server: what it claims later is given back."""
-        task = asyncio.ensure_future(self._recover(operation, request, known))
+        task = asyncio.ensure_future(self._recover(operation, request, worker, known))
         self._undoing.add(task)
         task.add_done_callback(self._undoing.discard)
 
-    async def _recover(self, operation: str, request: int, known: frozenset[int]) -> None:
+    async def _recover(self, operation: str, request: int, worker: str, known: frozenset[int]) -> None:
         for pause in _LOOKS:
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
@@ -210,44 +211,27 @@ class Claims:
             # Whatever goes wrong here, the lapse gives the jobs back.
             with suppress(StorageError):
                 rows = await self._connections.fetch(operation, self._queries.claimed_by, request)
-                lost = [row[_RECORD] for row in rows if row["token"] not in known]
-                held = [job for job in restore(lost, BACKEND, operation) if not isinstance(job, Exception)]
+                lost = [row for row in rows if row[_TOKEN] not in known]
+                held, _ = restore_claims(lost, worker, self._server, 0, self._max_crashes)
                 if held:
                     await self._give_back(operation, held)
 
-    def _note(
-        self,
-        name: tuple[str, ...] | None,
-        rows: Sequence[Any],
-        found: Sequence[Any],
-        cursor: _Cursor | None,
-    ) -> None:
+    def _note(self, name: tuple[str, ...] | None, head: int, row: Any, cursor: _Cursor | None) -> None:
         """Keeps the last key while claims wade through dead index entries, and only then."""
-        if not found:
-            return
-        last: Key = (found[-1]["rank"], found[-1]["due"], found[-1]["seq"])
         if cursor is not None:
-            cursor.key = max(cursor.key, last)
-        elif rows[0]["dead"] > _WADED:
-            self._cursors[name] = _Cursor(last, time.monotonic())
+            cursor.key = max(cursor.key, _key(row))
+        elif head // _DEAD > _WADED:
+            self._cursors[name] = _Cursor(_key(row), time.monotonic())
             self._cursors.move_to_end(name)
             if len(self._cursors) > _CURSORS:
                 self._cursors.popitem(last=False)
         else:
             self._cursors.pop(name, None)
 
-    async def _sound(self, operation: str, rows: Sequence[Any]) -> list[Job]:
+    async def _sound(self, operation: str, rows: list[Any], worker: str, lock_timeout: int) -> list[Job]:
         """The claimed jobs; what nobody may have becomes failed: records that cannot be decoded, their bytes kept [E3],
         and claims that lapsed too often for this process although another had put them in line [L4]."""
-        jobs: list[Job] = []
-        buried: list[tuple[int, int, str]] = []
-        for row, job in zip(rows, restore([row[_RECORD] for row in rows], BACKEND, operation), strict=True):
-            if isinstance(job, CorruptJobError):
-                buried.append((row["seq"], row["token"], "the stored record cannot be decoded"))
-            elif row["lapsed"] and row["crash_count"] >= self._max_crashes:
-                buried.append((row["seq"], row["token"], f"lock lapsed {row['crash_count']} times"))
-            else:
-                jobs.append(job)  # type: ignore[arg-type]
+        jobs, buried = restore_claims(rows, worker, self._server, lock_timeout, self._max_crashes)
         if buried:
             buried.sort()
 
@@ -274,3 +258,7 @@ class Claims:
 
         if await self._connections.run(operation, move):
             await self._connections.run(operation, fail)
+
+
+def _key(row: Any) -> Key:
+    return ~row[_PRIORITY], row[_DUE], row[_SEQ]

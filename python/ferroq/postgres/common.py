@@ -74,11 +74,11 @@ class Common:
         return left, self._available(columns, set(left)), resent
 
     def _available(self, columns: SettleColumns, left: set[int]) -> Counter[str]:
-        places, kinds, dues, queues = columns[0], columns[4], columns[6], columns[8]
+        kinds, dues, queues = columns[4], columns[6], columns[8]
         wake: Counter[str] = Counter()
         if ENQUEUED in kinds or not PUT_OFF.isdisjoint(kinds):
             now = self._clock.now()
-            for at, place in enumerate(places):
+            for at, place in enumerate(map(int, columns[0][1:-1].split(","))):
                 kind, due = _at(kinds, at), _at(dues, at) or 0
                 if place not in left and (kind == ENQUEUED or (kind in PUT_OFF and due <= now)):
                     wake[_at(queues, at)] += 1

@@ -40,6 +40,8 @@ _WADED_SO_FAR = "({})".format(
         for index in ("{walked}", "future_due", "lease_lapse")
     )
 )
+# Of several queues: fewer jobs were taken than seen, and some queue may hold more than was looked at.
+_MORE = "n.taken < (SELECT count(*) FROM heads) AND (SELECT count(*) FROM heads) >= $12"
 # The last microsecond of 2254, the latest instant that a job may carry.
 MAX_TIME = 8_993_721_599_999_999
 _SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,47}")
@@ -67,9 +69,9 @@ class Queries:
         self.enqueue = self._load("enqueue", on_conflict="")
         self.enqueue_skip = self._load("enqueue", on_conflict="ON CONFLICT (id) DO NOTHING")
         self.enqueue_common = self._load("enqueue_common")
-        self._claim_all = self._claims("all", "picked")
-        self._claim_queue = self._claims("queue", "picked")
-        self._claim_queues = self._claims("queues", "heads")
+        self._claim_all = self._claims("all")
+        self._claim_queue = self._claims("queue")
+        self._claim_queues = self._claims("queues")
         self.claimed_by = self._load("claimed_by")
         self.takeover = self._load("takeover")
         self.doomed_lock = self._load("doomed_lock")
@@ -118,13 +120,14 @@ class Queries:
     def claim_queues(self, reach: int) -> str:
         return self._claim_queues[_cap(reach)]
 
-    def _claims(self, pick: str, candidates: str) -> dict[int, str]:
-        text = _text(f"pick_{pick}")
-        waded = _WADED_SO_FAR.replace("{walked}", "ready_order" if pick == "all" else "ready_queue_order")
-        return {
-            cap: self._load("claim", pick=text, candidates=candidates, cap=str(cap), waded_so_far=waded)
-            for cap in _CAPS
+    def _claims(self, pick: str) -> dict[int, str]:
+        parts = {
+            "pick": _text(f"pick_{pick}"),
+            "more": _MORE if pick == "queues" else "false",
+            "waded_so_far": _WADED_SO_FAR.replace("{walked}", "ready_order" if pick == "all" else "ready_queue_order"),
         }
+        one, many = _text("take_one"), _text("take_many")
+        return {cap: self._load("claim", take=one if cap == 1 else many, **parts, cap=str(cap)) for cap in _CAPS}
 
     def _load(self, name: str, **parts: str) -> str:
         text = _text(name)

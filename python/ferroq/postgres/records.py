@@ -116,6 +116,15 @@ def columns(rows: Sequence[tuple[Any, ...]], width: int) -> list[list[Any]]:
     return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(width)]
 
 
+def written(values: Iterable[int | str]) -> str:
+    """An array as the server spells it, as in the native module's columns."""
+    return "{" + ",".join(str(value) if isinstance(value, int) else _quoted(value) for value in values) + "}"
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
 def enqueued_at(row: Row) -> int:
     """When an enqueued state began, or a processing one, out of its fields."""
     fields = json.loads(row[STATE])

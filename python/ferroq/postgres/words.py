@@ -5,15 +5,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any
 
 from .. import _native
 from .._native import Job, restore
 from ..errors import CorruptJobError, InvalidArgumentError, StorageError, StorageWarning
-from .records import BACKEND, CHUNK, Accepted
-
-RECORD: Final = slice(0, 19)
-"""The record in a row of a read."""
+from .records import BACKEND, CHUNK, Accepted, Item
 
 
 def jobs_of(jobs: Iterable[Job]) -> list[Job]:
@@ -25,6 +22,12 @@ def jobs_of(jobs: Iterable[Job]) -> list[Job]:
         if not isinstance(job, Job):
             raise TypeError(f"jobs[{place}] must be a Job, not {type(job).__name__}")
     return given
+
+
+def items_of(operation: str, jobs: Sequence[Job], max_payload_bytes: int) -> list[Item]:
+    """The jobs with what each carries now, checked."""
+    rows = _native.snapshot(jobs, max_payload_bytes, BACKEND, operation)
+    return [Item(place, job, row) for place, (job, row) in enumerate(zip(jobs, rows, strict=True))]
 
 
 def held_by(jobs: Iterable[Job]) -> list[tuple[Job, int | None]]:
@@ -72,7 +75,7 @@ def key(row: Any) -> tuple[int, int, int]:
 def decoded(operation: str, rows: Sequence[Any]) -> list[Job]:
     """The records; a warning in place of each that cannot be decoded."""
     jobs: list[Job] = []
-    for job in restore([row[RECORD] for row in rows], BACKEND, operation):
+    for job in restore(rows, BACKEND, operation):
         if isinstance(job, CorruptJobError):
             warnings.warn(f"{operation}: {job}", StorageWarning, stacklevel=4)
         else:

@@ -50,6 +50,7 @@ from .records import (
     judge,
     not_kept,
     replaced,
+    written,
 )
 
 if TYPE_CHECKING:
@@ -236,7 +237,8 @@ class Writes:
         ]  # fmt: skip
         rows.sort(key=lambda row: row[1])
         sequences = {row[0]: row[1] for row in rows}
-        given = columns(rows, 14)
+        given: list[Any] = [*columns(rows, 14)]
+        given[:4] = map(written, given[:4])
 
         async def once(conn: Connection) -> list[Any]:
             found: list[Any] = await conn.fetch(query, self._clock.offset, self._not_kept, *given)

@@ -3,11 +3,12 @@
 #![allow(clippy::needless_pass_by_value, reason = "what is extracted from Python comes by value")]
 
 use std::collections::HashSet;
+use std::fmt::{Display, Write as _};
 
 use ferroq_core::{Job as Record, Kind, State, state_to_compact};
-use pyo3::IntoPyObject;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
+use pyo3::{IntoPyObject, IntoPyObjectExt};
 
 use crate::errors::{Scope, convert};
 use crate::job::Job;
@@ -18,20 +19,47 @@ const CHUNK: usize = 1_000;
 const CHUNK_BYTES: usize = 16 * 1024 * 1024;
 
 /// All values, or the one that all rows have in common: `rows` is never empty.
-fn column<'py, 'a, R, T>(py: Python<'py>, rows: &'a [R], get: impl Fn(&'a R) -> T) -> PyResult<Bound<'py, PyList>>
+fn column<'py, 'a, R, T>(py: Python<'py>, rows: &'a [R], get: impl Fn(&'a R) -> T) -> PyResult<Bound<'py, PyAny>>
 where
     T: IntoPyObject<'py> + PartialEq,
 {
     let first = get(&rows[0]);
     let same = rows.iter().all(|row| get(row) == first);
-    list(py, if same { &rows[..1] } else { rows }, get)
+    Ok(PyList::new(py, (if same { &rows[..1] } else { rows }).iter().map(get))?.into_any())
 }
 
-fn list<'py, 'a, R, T>(py: Python<'py>, rows: &'a [R], get: impl Fn(&'a R) -> T) -> PyResult<Bound<'py, PyList>>
-where
-    T: IntoPyObject<'py>,
-{
-    PyList::new(py, rows.iter().map(get))
+/// An array of numbers as the server spells it. The driver takes a list apart one by one, looking at each element's type; a
+/// text goes out as it is, and costs both sides a third.
+fn numbers<T: Display>(values: impl Iterator<Item = T>) -> String {
+    let mut text = String::from("{");
+    for value in values {
+        if text.len() > 1 {
+            text.push(',');
+        }
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{value}");
+    }
+    text.push('}');
+    text
+}
+
+/// An array of texts likewise, each in quotes.
+fn texts<'a>(values: impl Iterator<Item = &'a str>) -> String {
+    let mut text = String::from("{");
+    for value in values {
+        text.push_str(if text.len() > 1 { ",\"" } else { "\"" });
+        let mut rest = value;
+        while let Some(at) = rest.find(['"', '\\']) {
+            text.push_str(&rest[..at]);
+            text.push('\\');
+            text.push_str(&rest[at..=at]);
+            rest = &rest[at + 1..];
+        }
+        text.push_str(rest);
+        text.push('"');
+    }
+    text.push('}');
+    text
 }
 
 /// The columns of chunks of enqueued jobs, each with the number of its jobs; None where some are in another state or an id
@@ -68,20 +96,21 @@ pub(crate) fn enqueue_columns<'py>(
         let (chunk, others) = rest.split_at(fits.count().max(1));
         rest = others;
         let columns = [
-            list(py, chunk, |record| record.body.id())?,
+            texts(chunk.iter().map(|record| record.body.id())).into_bound_py_any(py)?,
             column(py, chunk, |record| record.body.method())?,
             column(py, chunk, |record| record.body.arguments())?,
-            list(py, chunk, |record| record.body.created_at())?,
+            numbers(chunk.iter().map(|record| record.body.created_at())).into_bound_py_any(py)?,
             column(py, chunk, |record| record.queue.as_ref() as &str)?,
             column(py, chunk, |record| record.priority)?,
             column(py, chunk, |record| record.max_retries)?,
             column(py, chunk, |record| record.job_type().map(AsRef::<str>::as_ref))?,
             column(py, chunk, Record::timeout_seconds)?,
             column(py, chunk, |record| record.metadata().map(AsRef::<str>::as_ref))?,
-            list(py, chunk, |record| match record.state {
+            numbers(chunk.iter().map(|record| match record.state {
                 State::Enqueued { enqueued_at } => enqueued_at,
                 _ => 0,
-            })?,
+            }))
+            .into_bound_py_any(py)?,
         ];
         chunks.append((chunk.len(), PyTuple::new(py, columns)?))?;
     }
@@ -144,10 +173,10 @@ pub(crate) fn settle_columns<'py>(
     }
     let rows = rows.as_slice();
     let columns = [
-        list(py, rows, |row| row.place)?,
-        list(py, rows, |row| row.record.sequence)?,
-        list(py, rows, |row| row.token)?,
-        list(py, rows, |row| row.record.body.id())?,
+        numbers(rows.iter().map(|row| row.place)).into_bound_py_any(py)?,
+        numbers(rows.iter().map(|row| row.record.sequence)).into_bound_py_any(py)?,
+        numbers(rows.iter().map(|row| row.token)).into_bound_py_any(py)?,
+        texts(rows.iter().map(|row| row.record.body.id())).into_bound_py_any(py)?,
         column(py, rows, |row| row.record.state.kind() as u8)?,
         column(py, rows, |row| row.state.as_str())?,
         column(py, rows, |row| row.record.state.own_due())?,

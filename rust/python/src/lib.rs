@@ -46,7 +46,7 @@ mod _native {
     #[pymodule_export]
     use crate::redis_records::{accept_new, accept_updates, pack_new, pack_updates, unpack_claim, unpack_records};
     #[pymodule_export]
-    use crate::rows::{renew, restore, restore_job, snapshot, write_back};
+    use crate::rows::{renew, restore, restore_claims, restore_job, snapshot, write_back};
     #[pymodule_export]
     use crate::state::{JobState, restore_state};
     #[pymodule_export]

@@ -1,11 +1,11 @@
 //! Jobs as plain columns, for the backends that are written in Python: many in one call, the arguments' JSON untouched.
 
 use ferroq_core::{
-    Body, ClaimLock, Error, Extras, Job as Record, Kind, State, Token, state_from_compact, state_to_compact,
+    Body, ClaimLock, Error, Extras, Job as Record, Kind, Name, State, Token, state_from_compact, state_to_compact,
 };
 use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
-use pyo3::types::{PyList, PyString, PyTuple};
+use pyo3::types::{PyList, PySlice, PyString, PyTuple};
 
 use crate::errors::{Blame, OWN, Scope, convert, wrong_type};
 use crate::job::Job;
@@ -83,7 +83,8 @@ pub(crate) fn stored<'py>(py: Python<'py>, record: &Record, lock: Option<&ClaimL
     PyTuple::new(py, columns)
 }
 
-/// Jobs out of stored columns; see `Stored` in the stub. A row that cannot be decoded gives a `CorruptJobError` in its place.
+/// Jobs out of stored columns; see `Stored` in the stub. Rows are tuples, or a driver's records that begin with these columns
+/// and can be sliced. A row that cannot be decoded gives a `CorruptJobError` in its place.
 #[pyfunction]
 pub(crate) fn restore<'py>(
     py: Python<'py>,
@@ -92,9 +93,10 @@ pub(crate) fn restore<'py>(
     operation: &str,
 ) -> PyResult<Bound<'py, PyList>> {
     let scope = Scope { backend: Some(backend), operation: Some(operation) };
+    let columns = PySlice::new(py, 0, 19, 1);
     let jobs = PyList::empty(py);
     for row in rows.try_iter()? {
-        let row = row?.cast_into::<PyTuple>()?;
+        let row = tuple(row?, &columns)?;
         match read(&row) {
             Ok((record, lock)) => jobs.append(Bound::new(py, Job::from_record(record, lock))?)?,
             Err(reason) => {
@@ -106,6 +108,61 @@ pub(crate) fn restore<'py>(
         }
     }
     Ok(jobs)
+}
+
+fn tuple<'py>(row: Bound<'py, PyAny>, columns: &Bound<'py, PySlice>) -> PyResult<Bound<'py, PyTuple>> {
+    let row = row
+        .cast_into::<PyTuple>()
+        .or_else(|error| error.into_inner().get_item(columns)?.cast_into().map_err(PyErr::from))?;
+    Ok(row)
+}
+
+/// Sequence, token, and why nobody may have the job.
+type Refused = (u64, u64, String);
+
+/// Jobs out of the rows of one claim; see `Claimed` in the stub. What the rows have in common is told once, and the state is
+/// made here rather than written out by the server and read back. Also what nobody may have, as sequence, token and reason:
+/// records that cannot be decoded, and claims that lapsed too often.
+#[pyfunction]
+pub(crate) fn restore_claims<'py>(
+    rows: &Bound<'py, PyList>,
+    worker_id: &str,
+    server_name: &str,
+    lock_timeout: i64,
+    max_crashes: u32,
+) -> PyResult<(Bound<'py, PyList>, Vec<Refused>)> {
+    let py = rows.py();
+    let columns = PySlice::new(py, 0, 18, 1);
+    let (worker_id, server_name) = (Name::from(worker_id), Name::from(server_name));
+    let jobs = PyList::empty(py);
+    let mut refused = Vec::new();
+    let mut queue = None;
+    for row in rows {
+        let row = tuple(row, &columns)?;
+        if row.get_item(0)?.is_none() {
+            continue;
+        }
+        let (token, started_at, lapsed) =
+            (row.get_item(15)?.extract::<u64>()?, row.get_item(16)?.extract()?, row.get_item(17)?.extract::<bool>()?);
+        let state = State::Processing { started_at, worker_id: worker_id.clone(), server_name: server_name.clone() };
+        let why = match read_record(&row, state, 10, &mut queue) {
+            Ok(record) if lapsed && record.crash_count >= max_crashes => {
+                format!("lock lapsed {} times", record.crash_count)
+            }
+            Ok(record) => {
+                let lock = Token::new(token).map(|token| ClaimLock {
+                    token,
+                    expires_at: started_at.saturating_add(lock_timeout),
+                    worker_id: worker_id.clone(),
+                });
+                jobs.append(Bound::new(py, Job::from_record(record, lock))?)?;
+                continue;
+            }
+            Err(_) => "the stored record cannot be decoded".to_owned(),
+        };
+        refused.push((row.get_item(14)?.extract()?, token, why));
+    }
+    Ok((jobs, refused))
 }
 
 /// Unpickles a job.
@@ -125,6 +182,26 @@ fn read(row: &Bound<'_, PyTuple>) -> PyResult<(Record, Option<ClaimLock>)> {
     let py = row.py();
     let blame = Blame::data(OWN);
     let item = |at: usize| row.get_item(at);
+    let kind = Kind::from_number(item(10)?.extract()?).ok_or_else(|| blame.refuse(py, "kind", "must be 0 to 6"))?;
+    let fields = item(11)?;
+    let state =
+        state_from_compact(kind, text::text("state", &fields, blame)?).map_err(|error| convert(py, &error, OWN))?;
+    let token = item(17)?.extract::<Option<u64>>()?.and_then(Token::new);
+    let lock = match (token, item(18)?.extract::<Option<i64>>()?, state.worker()) {
+        (Some(token), Some(expires_at), Some(worker)) => {
+            Some(ClaimLock { token, expires_at, worker_id: worker.clone() })
+        }
+        _ => None,
+    };
+    Ok((read_record(row, state, 12, &mut None)?, lock))
+}
+
+/// The record of a row: the job's own columns first, attempt and what follows it at `counters`. `known` keeps the last queue:
+/// most rows have the same, and share its name.
+fn read_record(row: &Bound<'_, PyTuple>, state: State, counters: usize, known: &mut Option<Name>) -> PyResult<Record> {
+    let py = row.py();
+    let blame = Blame::data(OWN);
+    let item = |at: usize| row.get_item(at);
     let (id, method, arguments) = (item(0)?, item(1)?, item(2)?);
     let body = Body::new(
         text::name("id", &id, blame)?,
@@ -136,10 +213,11 @@ fn read(row: &Bound<'_, PyTuple>) -> PyResult<(Record, Option<ClaimLock>)> {
     if !ferroq_core::check_time(body.created_at()) {
         return Err(blame.refuse(py, "created_at", "must lie between 1970 and 2254"));
     }
-    let kind = Kind::from_number(item(10)?.extract()?).ok_or_else(|| blame.refuse(py, "kind", "must be 0 to 6"))?;
-    let fields = item(11)?;
-    let state =
-        state_from_compact(kind, text::text("state", &fields, blame)?).map_err(|error| convert(py, &error, OWN))?;
+    let queue = item(4)?;
+    let queue = match known {
+        Some(name) if text::text("queue", &queue, blame)? == &**name => name.clone(),
+        _ => known.insert(text::shared_name("queue", &queue, blame)?).clone(),
+    };
     let timeout = item(8)?;
     let metadata = item(9)?;
     let extras = Extras {
@@ -157,27 +235,19 @@ fn read(row: &Bound<'_, PyTuple>) -> PyResult<(Record, Option<ClaimLock>)> {
             Some(text.into())
         },
     };
-    let token = item(17)?.extract::<Option<u64>>()?.and_then(Token::new);
-    let lock = match (token, item(18)?.extract::<Option<i64>>()?, state.worker()) {
-        (Some(token), Some(expires_at), Some(worker)) => {
-            Some(ClaimLock { token, expires_at, worker_id: worker.clone() })
-        }
-        _ => None,
-    };
-    let record = Record {
+    Ok(Record {
         body,
-        queue: text::shared_name("queue", &item(4)?, blame)?,
+        queue,
         state,
         extras: (extras != Extras::default()).then(|| extras.into()),
         priority: text::int32("priority", &item(5)?, i32::MIN, blame)?,
         max_retries: text::count("max_retries", &item(6)?, 0, blame)?,
-        attempt: text::count("attempt", &item(12)?, 0, blame)?,
-        crash_count: text::count("crash_count", &item(13)?, 0, blame)?,
-        retry_count: text::count("retry_count", &item(14)?, 0, blame)?,
-        version: item(15)?.extract()?,
-        sequence: item(16)?.extract()?,
-    };
-    Ok((record, lock))
+        attempt: text::count("attempt", &item(counters)?, 0, blame)?,
+        crash_count: text::count("crash_count", &item(counters + 1)?, 0, blame)?,
+        retry_count: text::count("retry_count", &item(counters + 2)?, 0, blame)?,
+        version: item(counters + 3)?.extract()?,
+        sequence: item(counters + 4)?.extract()?,
+    })
 }
 
 /// Sets a job's read-only attributes after an accepted write; `lock` is token and expiry, `state` kind and compact fields.

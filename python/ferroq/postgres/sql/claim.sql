@@ -1,74 +1,51 @@
 -- Claims up to $2 jobs in claim order, in one step.
 --
--- In:   $1 clock offset; $2 how many; $3 worker; $4 server; $5 the state's text behind started_at; $6 lock length;
---       $7 request id; $8 go on although jobs came due or lapsed; $9..$11 rank, due, seq of the first key to look at;
---       {pick} names the rest.
--- Out:  at least one row: pending (jobs came due or lapsed and $8 is false: nothing was claimed; take them over first),
---       candidates (that were looked at), dead (index entries in the way), cut (the byte cap left some of those that were
---       locked); then a record with token and expires_at, or nulls, its rank and due, and lapsed (it was taken over); in
---       claim order.
+-- In:   $1 clock offset; $2 how many; $3 worker; $4 server; $5 lock length; $6 request id; $7 go on although jobs came due
+--       or lapsed; $8..$10 rank, due, seq of the first key to look at; {pick} names the rest.
+-- Out:  at least one row, in claim order: the columns of a claim (`Claimed` in the native module: the job's own, attempt,
+--       crash_count, retry_count, version, seq, token, since when, lapsed: it was taken over), or nulls; its due; and head,
+--       the same in each row: 1 jobs came due or lapsed and $7 is false: nothing was claimed, take them over first; 2 the
+--       byte cap left some of those that were locked; 4 there may be more behind what was looked at; 8 times the dead
+--       index entries in the way.
 -- Plans: where the walk starts comes out of a CTE, so that no plan, custom or generic, is bent by statistics of these
 --       values: the planner then takes a third of the table to match, {cap} of them wanted, and walks the index in order.
---       Full joins, as in settle.sql: they cannot become nested loops, which compare a batch of 1,000 a million times.
--- Keeps: only rows of ready that this statement deleted become claims, so a job has one claimer. The rows that it
---       locked and the byte cap left over stay in ready. Nothing here updates ready: ctid is stable under the lock.
+--       Behind the walk there is nothing to join: what is read there goes along, into the leases and to the caller. What is
+--       the same for all rows is read once, in a subselect, and what the caller knows already is not sent.
+-- Keeps: the rows of ready that this statement locked are the right to claim: nothing updates ready, so what is locked is
+--       what was read, and the deletion by ctid takes exactly these; a job has one claimer. Rows that the byte cap left over
+--       stay in ready. A lapsed claim's row in ready is a true copy of its lease: whoever changes the one has locked the
+--       other. Its lease is replaced; the count sees to it that the old one is gone first.
 WITH clock AS MATERIALIZED (SELECT {now} AS now),
-at AS MATERIALIZED (SELECT $9::int AS rank, $10::bigint AS due, $11::bigint AS seq),
+at AS MATERIALIZED (SELECT $8::int AS rank, $9::bigint AS due, $10::bigint AS seq),
 locks AS MATERIALIZED (
     SELECT EXISTS (SELECT FROM {schema}.explicit_lock x WHERE x.expires_at > (SELECT now FROM clock)) AS live
 ),
 wave AS MATERIALIZED (
-    SELECT NOT $8::boolean AND (
+    SELECT NOT $7::boolean AND (
                EXISTS (SELECT FROM ({first_due}) y) OR EXISTS (SELECT FROM ({first_lapsed}) y)) AS pending,
            {waded_so_far} AS waded_before
 ),
 {pick},
-sized AS MATERIALIZED (
-    SELECT p.tid, j.*,
-           sum(octet_length(j.arguments) + coalesce(octet_length(j.metadata), 0)) OVER w AS bytes,
-           row_number() OVER w AS place
-      FROM picked p
-     CROSS JOIN LATERAL (SELECT * FROM {schema}.job k WHERE k.seq = p.seq OFFSET 0) j
-    WINDOW w AS (ORDER BY p.rank, p.due, p.seq)
+{take},
+gone AS (DELETE FROM {schema}.ready WHERE ctid = ANY (ARRAY (SELECT tid FROM taken))),
+replaced AS (
+    DELETE FROM {schema}.lease WHERE seq = ANY (ARRAY (SELECT seq FROM taken WHERE kind = 1)) RETURNING seq
 ),
-gone AS (
-    DELETE FROM {schema}.ready
-     WHERE ctid = ANY (ARRAY (SELECT tid FROM sized WHERE bytes <= 16777216 OR place = 1))
-    RETURNING *
-),
-fresh AS (
+held AS (
     INSERT INTO {schema}.lease (seq, token, expires_at, due, started_at, request, version, attempt, crash_count,
                                 retry_count, trace_kind, trace_version, trace_token, worker, server)
-    SELECT g.seq, nextval('{schema}.token_seq'), c.now + $6, g.due, c.now, $7, g.version + 1, g.attempt + 1,
-           g.crash_count, g.retry_count, g.trace_kind, g.trace_version, g.trace_token, $3, $4
-      FROM gone g, clock c
-     WHERE g.kind <> 1
-    RETURNING seq, token, expires_at, version, attempt, crash_count, retry_count
-),
-retaken AS (
-    UPDATE {schema}.lease l
-       SET token = nextval('{schema}.token_seq'), expires_at = c.now + $6, started_at = c.now, request = $7,
-           version = l.version + 1, attempt = l.attempt + 1, crash_count = l.crash_count + 1, parked = false,
-           worker = $3, server = $4
-      FROM clock c
-     WHERE l.seq = ANY (ARRAY (SELECT seq FROM gone WHERE kind = 1))
-    RETURNING l.seq, l.token, l.expires_at, l.version, l.attempt, l.crash_count, l.retry_count
-),
-claimed AS (SELECT * FROM fresh UNION ALL SELECT * FROM retaken)
-SELECT w.pending, (SELECT count(*) FROM {candidates}) AS candidates, {waded_so_far} - w.waded_before AS dead,
-       EXISTS (SELECT FROM sized WHERE bytes > 16777216 AND place > 1) AS cut,
-       s.id, s.method, s.arguments, s.created_at, s.queue, s.priority, s.max_retries, s.job_type, s.timeout_seconds,
-       s.metadata, 1 AS kind, '{"started_at":' || c.now || $5 AS state, s.attempt, s.crash_count, s.retry_count,
-       s.version, s.seq, s.token, s.expires_at, s.rank, s.due, s.lapsed
+    SELECT t.seq, t.token, c.now + $5, t.due, c.now, $6, t.version, t.attempt, t.crash_count, t.retry_count,
+           t.trace_kind, t.trace_version, t.trace_token, $3, $4
+      FROM taken t, clock c
+     WHERE (SELECT count(*) FROM replaced) >= 0
+)
+SELECT t.id, t.method, t.arguments, t.created_at, t.queue, t.priority, t.max_retries, t.job_type, t.timeout_seconds,
+       t.metadata, t.attempt, t.crash_count, t.retry_count, t.version, t.seq, t.token, c.now AS since,
+       t.kind = 1 AS lapsed, t.due,
+       (SELECT w.pending::int + 2 * (n.taken < n.picked)::int + 4 * ({more})::int
+               + 8 * ({waded_so_far} - w.waded_before)
+          FROM (SELECT (SELECT count(*) FROM taken) AS taken, (SELECT count(*) FROM picked) AS picked OFFSET 0) n
+         CROSS JOIN wave w) AS head
   FROM clock c
- CROSS JOIN wave w
-  LEFT JOIN (
-        SELECT z.id, z.method, z.arguments, z.created_at, z.queue, z.priority, z.max_retries, z.job_type,
-               z.timeout_seconds, z.metadata, d.attempt, d.crash_count, d.retry_count, d.version, d.seq, d.token,
-               d.expires_at, g.rank, g.due, g.kind = 1 AS lapsed
-          FROM claimed d
-          FULL JOIN sized z ON z.seq = d.seq
-          FULL JOIN gone g ON g.seq = d.seq
-         WHERE coalesce(d.seq, -1) >= 0
-       ) s ON true
- ORDER BY s.rank, s.due, s.seq
+  LEFT JOIN taken t ON true
+ ORDER BY t.rank, t.due, t.seq

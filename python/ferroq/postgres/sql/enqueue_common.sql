@@ -1,12 +1,12 @@
 -- The common enqueue: stores a chunk of enqueued jobs, no id twice, all or nothing.
 --
--- In:   $1 clock offset; $2 id; $3 created_at and $4 since when it is enqueued, by position in the caller's order; then one
---       value by position, or one for all: $5 method, $6 arguments, $7 queue, $8 priority, $9 max_retries, $10 job_type,
---       $11 timeout_seconds, $12 metadata.
+-- In:   $1 clock offset; $2 id; $3 created_at and $4 since when it is enqueued, by position in the caller's order, each an
+--       array written out as a text, which the driver need not take apart; then one value by position, or one for all:
+--       $5 method, $6 arguments, $7 queue, $8 priority, $9 max_retries, $10 job_type, $11 timeout_seconds, $12 metadata.
 -- Out:  seq by position; no row if an id is stored: nothing was.
 -- Keeps: as enqueue.sql, which names the ids then. A unique violation (two chunks at the same instant) fails it all.
 WITH clock AS MATERIALIZED (SELECT {now} AS now),
-gate AS MATERIALIZED (SELECT NOT EXISTS (SELECT FROM {schema}.job j WHERE j.id = ANY ($2::text[])) AS open),
+gate AS MATERIALIZED (SELECT NOT EXISTS (SELECT FROM {schema}.job j WHERE j.id = ANY ($2::text::text[])) AS open),
 input AS MATERIALIZED (
     SELECT nextval('{schema}.job_seq') AS seq, u.id, u.created_at, u.since,
            CASE WHEN cardinality($5::text[]) = 1 THEN ($5::text[])[1] ELSE u.method END AS method,
@@ -17,8 +17,8 @@ input AS MATERIALIZED (
            CASE WHEN cardinality($10::text[]) = 1 THEN ($10::text[])[1] ELSE u.job_type END AS job_type,
            CASE WHEN cardinality($11::int[]) = 1 THEN ($11::int[])[1] ELSE u.timeout_seconds END AS timeout_seconds,
            CASE WHEN cardinality($12::text[]) = 1 THEN ($12::text[])[1] ELSE u.metadata END AS metadata
-      FROM (SELECT * FROM unnest($2::text[], $3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::int[],
-                                 $9::int[], $10::text[], $11::int[], $12::text[]) WITH ORDINALITY
+      FROM (SELECT * FROM unnest($2::text::text[], $3::text::bigint[], $4::text::bigint[], $5::text[], $6::text[],
+                                 $7::text[], $8::int[], $9::int[], $10::text[], $11::int[], $12::text[]) WITH ORDINALITY
                    AS i (id, created_at, since, method, arguments, queue, priority, max_retries, job_type,
                          timeout_seconds, metadata, ord)
              ORDER BY ord) u

@@ -1,9 +1,9 @@
--- Part of claim.sql: the merged heads of several queues. $12 their names, $13 how far to look into each.
+-- Part of claim.sql: the merged heads of several queues. $11 their names, $12 how far to look into each.
 -- The heads are read without locks, merged, and locked from the best on until $2 are: locking in each queue would keep
--- up to $2 jobs of every queue from other claimers. Short although $13 was reached somewhere: look further.
+-- up to $2 jobs of every queue from other claimers. Short although $12 was reached somewhere: look further.
 heads AS MATERIALIZED (
     SELECT h.seq, h.rank, h.due
-      FROM unnest($12::text[]) AS q (queue)
+      FROM unnest($11::text[]) AS q (queue)
      CROSS JOIN LATERAL (
         SELECT * FROM (
             SELECT r.seq, r.rank, r.due
@@ -14,12 +14,14 @@ heads AS MATERIALIZED (
                AND NOT (SELECT pending FROM wave) AND {ready_is_free}
              ORDER BY r.queue, r.rank, r.due, r.seq
              LIMIT {cap}) y
-         LIMIT $13::int) h
+         LIMIT $12::int) h
 ),
 picked AS MATERIALIZED (
-    SELECT l.tid, h.seq, h.rank, h.due
+    SELECT l.*, h.seq, h.rank, h.due
       FROM (SELECT * FROM heads ORDER BY rank, due, seq OFFSET 0) h
      CROSS JOIN LATERAL (
-        SELECT r.ctid AS tid FROM {schema}.ready r WHERE r.seq = h.seq FOR UPDATE OF r SKIP LOCKED) l
+        SELECT r.ctid AS tid, r.kind, r.version, r.attempt, r.crash_count, r.retry_count, r.trace_kind, r.trace_version,
+               r.trace_token
+          FROM {schema}.ready r WHERE r.seq = h.seq FOR UPDATE OF r SKIP LOCKED) l
      LIMIT $2::int
 )

@@ -1,8 +1,8 @@
 -- Replaces unlocked jobs that nobody holds: the common update without a claim. What it does not return was not replaced.
 --
--- In:   $1 clock offset; $2 kinds that are not kept; then by position $3 place, $4 seq, $5 version, $6 id, $7 kind (not 1),
---       $8 state, $9 due, $10 retry_count, $11 queue, $12 priority, $13 max_retries, $14 job_type, $15 timeout_seconds,
---       $16 metadata.
+-- In:   $1 clock offset; $2 kinds that are not kept; then by position, these arrays written out as texts, $3 place, $4 seq,
+--       $5 version, $6 id, and these not, $7 kind (not 1), $8 state, $9 due, $10 retry_count, $11 queue, $12 priority,
+--       $13 max_retries, $14 job_type, $15 timeout_seconds, $16 metadata.
 -- Out:  place, version, attempt, crash_count, retry_count of each job that was replaced.
 -- Keeps: the row where a job stands is locked and deleted only at the version that the caller read; a job under a claim,
 --       live or lapsed, is left to the locking path. The rules are those of records.replaced.
@@ -11,7 +11,8 @@ input AS MATERIALIZED (
     SELECT i.*, (j.queue, j.priority, j.max_retries, j.job_type, j.timeout_seconds, j.metadata)
                 IS DISTINCT FROM
                 (i.queue, i.priority, i.max_retries, i.job_type, i.timeout_seconds, i.metadata) AS changed
-      FROM unnest($3::int[], $4::bigint[], $5::int[], $6::text[], $7::smallint[], $8::text[], $9::bigint[],
+      FROM unnest($3::text::int[], $4::text::bigint[], $5::text::int[], $6::text::text[], $7::smallint[],
+                  $8::text[], $9::bigint[],
                   $10::int[], $11::text[], $12::int[], $13::int[], $14::text[], $15::int[], $16::text[])
            AS i (ord, seq, version, id, kind, state, due, retry_count, queue, priority, max_retries, job_type,
                  timeout_seconds, metadata)

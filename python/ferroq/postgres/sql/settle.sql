@@ -1,8 +1,8 @@
 -- Settles claims by token: the common way out of Processing. What it does not return was not settled here.
 --
--- In:   $1 clock offset; $2 kinds that are not kept; then by position $3 place, $4 seq, $5 token, $6 id; then one value by
---       position, or one for all: $7 kind (not 1), $8 state, $9 due, $10 retry_count, $11 queue, $12 priority,
---       $13 max_retries, $14 job_type, $15 timeout_seconds, $16 metadata.
+-- In:   $1 clock offset; $2 kinds that are not kept; then by position, each an array written out as a text, $3 place,
+--       $4 seq, $5 token, $6 id; then one value by position, or one for all: $7 kind (not 1), $8 state, $9 due,
+--       $10 retry_count, $11 queue, $12 priority, $13 max_retries, $14 job_type, $15 timeout_seconds, $16 metadata.
 -- Out:  place, version, attempt, crash_count, retry_count of each job that was settled.
 -- Keeps: the deleted lease row is the right to write: it is matched by seq and token, both unique; the id is checked
 --       against the seq first, for the seq is the object's word. A parked claim (lapsed, back in line) is left to the
@@ -28,7 +28,8 @@ input AS MATERIALIZED (
                    CASE WHEN cardinality($14::text[]) = 1 THEN ($14::text[])[1] ELSE u.job_type END AS job_type,
                    CASE WHEN cardinality($15::int[]) = 1 THEN ($15::int[])[1] ELSE u.timeout_seconds END AS timeout_seconds,
                    CASE WHEN cardinality($16::text[]) = 1 THEN ($16::text[])[1] ELSE u.metadata END AS metadata
-              FROM unnest($3::int[], $4::bigint[], $5::bigint[], $6::text[], $7::smallint[], $8::text[], $9::bigint[],
+              FROM unnest($3::text::int[], $4::text::bigint[], $5::text::bigint[], $6::text::text[], $7::smallint[],
+                          $8::text[], $9::bigint[],
                           $10::int[], $11::text[], $12::int[], $13::int[], $14::text[], $15::int[], $16::text[])
                    AS u (ord, seq, token, id, kind, state, due, retry_count, queue, priority, max_retries, job_type,
                          timeout_seconds, metadata)) i
@@ -79,6 +80,7 @@ rewritten AS (
        SET queue = i.queue, priority = i.priority, max_retries = i.max_retries, job_type = i.job_type,
            timeout_seconds = i.timeout_seconds, metadata = i.metadata
       FROM input i
-     WHERE j.seq = ANY (ARRAY (SELECT seq FROM won WHERE changed AND kind <> ALL ($2::smallint[]))) AND i.seq = j.seq
+     WHERE i.changed AND i.seq = j.seq
+       AND j.seq = ANY (ARRAY (SELECT seq FROM won WHERE changed AND kind <> ALL ($2::smallint[])))
 )
 SELECT ord, version, attempt, crash_count, retry_count FROM won

@@ -26,6 +26,14 @@ UNION ALL
    FROM {schema}.ready r
   WHERE r.kind = 1 AND NOT EXISTS (SELECT FROM {schema}.lease l WHERE l.seq = r.seq AND l.parked) LIMIT $1)
 UNION ALL
+(SELECT 'sequence ' || r.seq || ' is in line as a lapsed claim that its lease disagrees with'
+   FROM {schema}.ready r JOIN {schema}.lease l ON l.seq = r.seq
+  WHERE r.kind = 1 AND (r.due, r.version, r.attempt, r.crash_count, r.retry_count, r.trace_kind, r.trace_version,
+                        r.trace_token)
+                       IS DISTINCT FROM
+                       (l.due, l.version, l.attempt, l.crash_count, l.retry_count, l.trace_kind, l.trace_version,
+                        l.trace_token) LIMIT $1)
+UNION ALL
 (SELECT 'the lapsed claim of sequence ' || l.seq || ' is parked but not in line'
    FROM {schema}.lease l
   WHERE l.parked AND NOT EXISTS (SELECT FROM {schema}.ready r WHERE r.seq = l.seq AND r.kind = 1) LIMIT $1)
