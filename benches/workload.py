@@ -12,12 +12,11 @@ import os
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias
 
-from ferroq import Job, JobState, MemoryStorage, _native
+from ferroq import Job, JobState, MemoryStorage
 
 from .contender import BATCH, METHOD, SMALL, WORKER
 
 TIMES = 1_000
-MOST_BYTES = 1 << 20
 STORED = 10_000
 
 
@@ -36,15 +35,6 @@ class Stage:
 
     def batches(self, jobs: list[Job]) -> list[list[Job]]:
         return [jobs[start : start + BATCH] for start in range(0, TIMES, BATCH)]
-
-    def store_records(self) -> None:
-        """Claimed jobs as the scripts of the Redis backend answer with them."""
-        claimed = [Job(METHOD, SMALL, state=JobState.processing(WORKER, "server")) for _ in range(TIMES)]
-        [run] = _native.pack_new(claimed, MOST_BYTES, "redis", "enqueue_many")
-        places = [at.to_bytes(6, "big") for at in range(1, TIMES + 1)]
-        records, bodies = run[5][0::2], [place + body for place, body in zip(places, run[5][1::2], strict=True)]
-        self.records = [cell for pair in zip(records, bodies, strict=True) for cell in pair]
-        self.order = b"".join(places)
 
     def settle(self) -> None:
         """Brings the claimed objects to success, off the count."""
@@ -180,25 +170,6 @@ async def _(stage: Stage) -> None:
     store = stage.store
     for _ in range(TIMES // BATCH):
         await store.list("enqueued", BATCH)
-
-
-@section("Redis: pack_new, a job of 100")
-async def _(stage: Stage) -> None:
-    for jobs in stage.batches(stage.fresh):
-        _native.pack_new(jobs, MOST_BYTES, "redis", "enqueue_many")
-
-
-@section("Redis: unpack_claim, a job of 100", Stage.store_records)
-async def _(stage: Stage) -> None:
-    for at in range(0, TIMES, BATCH):
-        order, cells = stage.order[6 * at : 6 * (at + BATCH)], stage.records[2 * at : 2 * (at + BATCH)]
-        _native.unpack_claim(1, order, cells)
-
-
-@section("Redis: pack_updates, a job of 100", Stage.settle)
-async def _(stage: Stage) -> None:
-    for jobs in stage.batches(stage.claimed):
-        _native.pack_updates(jobs, MOST_BYTES, "", "redis", "update_many")
 
 
 @section("life")
