@@ -44,8 +44,9 @@ def server_time(server: RedisServer) -> float:
 async def measure(server: RedisServer, calls: int) -> dict[str, dict[str, float]]:
     storage = RedisStorage(RedisConfig(url=server.url))
     await storage.open()
-    client = storage._client
-    assert client is not None
+    opened = storage._life.opened
+    assert opened is not None
+    client = opened.client
     driver = Redis.from_url(server.url)
     sha = await driver.script_load(TEXT)
     held: list[Job] = []

@@ -37,11 +37,12 @@ class Life(Generic[T]):
         backend: named in the errors.
     """
 
-    __slots__ = ("_active", "_backend", "_epoch", "_idle", "_loop", "_opening", "closed", "opened")
+    __slots__ = ("_active", "_backend", "_epoch", "_idle", "_loop", "_made", "_opening", "closed", "opened")
 
     def __init__(self, backend: str) -> None:
         self._backend = backend
         self.opened: T | None = None
+        self._made = fork_epoch()
         self._epoch = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._opening: tuple[int, asyncio.AbstractEventLoop, asyncio.Lock] | None = None
@@ -122,10 +123,16 @@ class Life(Generic[T]):
             self._opening = (fork_epoch(), running, lock)
             return lock
 
-    @property
-    def inherited(self) -> bool:
-        """Whether the storage was opened before a fork."""
-        return self.opened is not None and self._epoch != fork_epoch()
+    def check_clone(self) -> None:
+        """Refuses a clone of a storage that was inherited through a fork, or is closed [Q19, Q20]."""
+        if (self._made if self.opened is None else self._epoch) != fork_epoch():
+            raise ForkedStorageError(
+                "clone: the storage was inherited through a fork; make the clone before it",
+                backend=self._backend,
+                operation="clone",
+            )
+        if self.closed:
+            raise StorageClosedError("clone: the storage was closed", backend=self._backend, operation="clone")
 
     # What is in flight. The object itself is the context manager: nothing is made for a call. One loop only comes here,
     # so that the count needs no lock.
@@ -147,15 +154,33 @@ class Life(Generic[T]):
             ) from error
 
     def end(self) -> T | None:
-        """Closes the storage to all that comes from now on: what was open, and is to be closed once it is idle."""
-        opened = self.enter("close")
+        """Closes the storage to all that comes from now on: what was open, and is to be closed once it is idle.
+
+        None where nothing is: it was closed before or never opened; what it has is the parent process's; or its event
+        loop has ended, and with it all that could be waited for."""
+        if self.closed:
+            return None
+        opened = self.opened
+        if opened is None:
+            self._chosen("close")
+        elif self._epoch != fork_epoch():
+            opened = None
+        elif self._loop is not asyncio.get_running_loop():
+            if self._loop is not None and not self._loop.is_closed():
+                raise LoopMismatchError(
+                    "close: the storage belongs to another event loop; close it there",
+                    backend=self._backend,
+                    operation="close",
+                )
+            opened = self.opened = None
         self.closed = True
         return opened
 
     async def idle(self, patience: float) -> None:
         """Waits until nothing is in flight, for so many seconds at most."""
         if self._active:
-            self._idle = asyncio.Event()
+            self._idle = self._idle or asyncio.Event()
+            self._idle.clear()
             with suppress(TimeoutError):
                 async with asyncio.timeout(patience):
                     await self._idle.wait()

@@ -354,8 +354,9 @@ async def test_the_lock_goes_with_its_job(own_server: RedisServer) -> None:
 async def test_a_first_sending_that_comes_last_claims_nothing_more(redis_url: str) -> None:
     async with storage_on(redis_url) as storage:
         await put(storage, 4)
-        client = storage._client
-        assert client is not None
+        opened = storage._life.opened
+        assert opened is not None
+        client = opened.client
         state = ',"worker_id":"w","server_name":"s"}'
         arguments = (2, 60_000_000, 3, "w", state, client.slots.take(), b"request!", 10_000, 1 << 24)
         first = await client.script("claim", scripts.CLAIM, arguments)
@@ -367,8 +368,9 @@ async def test_a_first_sending_that_comes_last_claims_nothing_more(redis_url: st
 async def test_nobody_else_answers_where_a_sending_may_be_under_way(redis_url: str) -> None:
     async with Proxy(int(redis_url.rsplit(":", 1)[1].split("/")[0])) as proxy, storage_on(proxy.url) as storage:
         await put(storage, 3)
-        client = storage._client
-        assert client is not None
+        opened = storage._life.opened
+        assert opened is not None
+        client = opened.client
         await storage.fetch_and_lock_job("w")
         [slot] = client.slots._free
         proxy.lose_next()

@@ -149,8 +149,9 @@ async def test_the_environment_may_have_options(redis_url: str, monkeypatch: pyt
 async def test_who_waits_too_long_for_a_connection_sends_nothing(redis_url: str) -> None:
     async with storage_on(redis_url, pool_size=1, command_timeout=0.3, connection_timeout=5) as storage:
         await storage.enqueue(Job("work"))
-        client = storage._client
-        assert client is not None
+        opened = storage._life.opened
+        assert opened is not None
+        client = opened.client
         wire = await client._pool.take(asyncio.get_running_loop().time() + 1)
         claims = [asyncio.ensure_future(storage.fetch_and_lock_job("w")) for _ in range(3)]
         done, _ = await asyncio.wait(claims, timeout=BOUND)

@@ -24,7 +24,6 @@ from .._native import (
 )
 from ..errors import (
     ConfigurationError,
-    ForkedStorageError,
     StorageError,
 )
 from ..kinds import JobStateKind
@@ -104,7 +103,7 @@ class PostgresStorage(Storage):
             await self._connected("open")
 
     async def close(self) -> None:
-        opened = None if self._life.closed else self._life.end()
+        opened = self._life.end()
         if opened is None:
             return
         await opened.wakeups.close()
@@ -116,12 +115,7 @@ class PostgresStorage(Storage):
         await opened.connections.close(min(1.0, max(_GRACE, patience - (time.monotonic() - started))))
 
     def clone(self) -> PostgresStorage:
-        if self._life.inherited:
-            raise ForkedStorageError(
-                "clone: the storage was inherited through a fork; make the clone before it",
-                backend=BACKEND,
-                operation="clone",
-            )
+        self._life.check_clone()
         if self._config.pool is not None:
             raise ConfigurationError(
                 "clone: the storage works over your own pool; make another storage over another pool",

@@ -58,7 +58,7 @@ class Claims:
         """Up to `limit` jobs. Cancelled, it waits for its answer up to a second and gives back what it got."""
         taking = _Taking(operation)
         # A storage that is closed in the meantime waits for all of it: giving back is part of the call.
-        with self._client.in_flight:
+        with self._client.life:
             try:
                 return await self._claim(taking, worker, limit, queues, lock_timeout)
             except asyncio.CancelledError:
@@ -77,7 +77,7 @@ class Claims:
             return
 
     async def _return(self, taking: _Taking) -> None:
-        with self._client.in_flight:
+        with self._client.life:
             if taking.sending.begun:
                 with contextlib.suppress(StorageError):  # else the lapse gives them back
                     await self._unpack(taking, await self._answer(taking, late=True))

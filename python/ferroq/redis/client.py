@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from redis.exceptions import AskError, AuthenticationError, MovedError, RedisError, ResponseError
 
+from .._lifecycle import Life
 from ..errors import Outcome, StorageClosedError, StorageError, StorageTimeoutError, StorageUnavailableError
 from .config import RedisConfig
 from .connection import Pool, PoolExhausted, route_of
@@ -27,26 +28,6 @@ from .wire import Argument, Endpoint, Wire, packed
 
 _FIRST_PAUSE: Final = 0.01
 _LONGEST_PAUSE: Final = 0.5
-
-
-class InFlight:
-    """Counts the calls under way: what `close` gives time to."""
-
-    __slots__ = ("_count", "rest")
-
-    def __init__(self) -> None:
-        self._count = 0
-        self.rest = asyncio.Event()
-        self.rest.set()
-
-    def __enter__(self) -> None:
-        self._count += 1
-        self.rest.clear()
-
-    def __exit__(self, *_: object) -> None:
-        self._count -= 1
-        if self._count == 0:
-            self.rest.set()
 
 
 class Sending:
@@ -62,9 +43,13 @@ class Sending:
 
 
 class Client:
-    """Sends requests over a pool of connections of one event loop."""
+    """Sends requests over a pool of connections of one event loop.
 
-    def __init__(self, config: RedisConfig) -> None:
+    Args:
+        life: of the storage, which counts what is in flight.
+    """
+
+    def __init__(self, config: RedisConfig, life: Life[Any] | None = None) -> None:
         self.keys = Keys(config.key_prefix)
         self.route = route_of(config)
         self.slots = Slots(config)
@@ -72,7 +57,7 @@ class Client:
         self._timeout = config.command_timeout
         self._fixed: tuple[Argument, ...] = (len(self.keys.fixed), *self.keys.fixed)
         self._met = False
-        self.in_flight = InFlight()
+        self.life: Life[Any] = life if life is not None else Life(BACKEND)
         self._closed = False
 
     async def script(
@@ -92,19 +77,19 @@ class Client:
             again: its arguments when it is sent a second time because the first answer was lost; None: it must not be.
             slot: where the server remembers its answer. It goes back to `slots`, but for a request that was sent twice
                 or has no answer: one sending may still be under way, and would find another request's answer there.
-            late: also after `close` has begun, which waits for it: it ends a call that is `in_flight`.
+            late: also after `close` has begun, which waits for it: it ends a call that is in flight.
             sending: is kept up to date. Given again after a cancellation, the request goes on where it was.
         """
         if self._closed and not late:
             raise StorageClosedError("the storage is closed", backend=BACKEND, operation=operation)
-        with self.in_flight:
+        with self.life:
             return await self._attempts(operation, ("EVALSHA", script.sha), arguments, again, script, slot, sending)
 
     async def command(self, operation: str, *arguments: Argument) -> Any:
         """Runs a command that only reads."""
         if self._closed:
             raise StorageClosedError("the storage is closed", backend=BACKEND, operation=operation)
-        with self.in_flight:
+        with self.life:
             return await self._attempts(operation, (), arguments, arguments, None)
 
     def failed(self, error: BaseException, operation: str | None, outcome: Outcome = "not_applied") -> StorageError:
@@ -248,9 +233,5 @@ class Client:
     async def close(self) -> None:
         """Lets requests in flight end, for `command_timeout` at most."""
         self._closed = True
-        try:
-            async with asyncio.timeout(self._timeout):
-                await self.in_flight.rest.wait()
-        except TimeoutError:
-            pass
+        await self.life.idle(self._timeout)
         await self._pool.close()

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 import builtins
 import contextlib
 import time
 import warnings
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from .. import _native
+from .._lifecycle import Life
 from .._native import Job
 from ..errors import (
     AuthenticationError,
     ConfigurationError,
     CorruptJobError,
-    ForkedStorageError,
     InvalidArgumentError,
     JobAlreadyExistsError,
     JobLockedError,
-    LoopMismatchError,
-    StorageClosedError,
     StorageError,
     StorageWarning,
 )
@@ -50,6 +48,19 @@ _UNOPENED: Final = -1
 _FINAL: Final = frozenset("234")
 
 
+@dataclass(frozen=True, slots=True)
+class Open:
+    """What a storage has while it is open, on one loop of one process."""
+
+    client: Client
+    claims: Claims
+    waiters: Waiters
+
+    async def close(self) -> None:
+        await self.waiters.close()
+        await self.client.close()
+
+
 class RedisStorage(Storage):
     """Jobs on a Redis (7.0 or newer) or Valkey server: many processes on many machines, one atomic script an operation.
 
@@ -59,20 +70,7 @@ class RedisStorage(Storage):
         config: a `RedisConfig`; None is one of defaults, with the server that `REDIS_URL` names.
     """
 
-    __slots__ = (
-        "_claims",
-        "_client",
-        "_closed",
-        "_config",
-        "_epoch",
-        "_keep",
-        "_lock",
-        "_loop",
-        "_made",
-        "_opening",
-        "_unkept",
-        "_waiters",
-    )
+    __slots__ = ("_config", "_keep", "_life", "_lock", "_unkept")
 
     # By store, over all storages of this process: finished jobs are purged at most once a second [C1].
     _next_purge: ClassVar[dict[tuple[str, int | None, str], float]] = {}
@@ -84,17 +82,10 @@ class RedisStorage(Storage):
         self._lock = batches.microseconds(self._config.lock_timeout)
         self._keep = batches.kept_for(self._config)
         self._unkept = batches.unkept(self._config)
-        self._made = _native.fork_epoch()
-        self._epoch = _UNOPENED
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._opening: asyncio.Lock | None = None
-        self._client: Client | None = None
-        self._claims: Claims | None = None
-        self._waiters: Waiters | None = None
-        self._closed = False
+        self._life: Life[Open] = Life(BACKEND)
 
     def __repr__(self) -> str:
-        state = "closed" if self._closed else "open" if self._client is not None else "unopened"
+        state = "closed" if self._life.closed else "unopened" if self._life.opened is None else "open"
         return f"<RedisStorage {state} {self._config!r}>"
 
     @property
@@ -104,61 +95,21 @@ class RedisStorage(Storage):
 
     # ------------------------------------------------------------------ life
 
-    def _enter(self, operation: str) -> Client | None:
-        """The client, or None when there is none yet; refuses what must not be used here and now."""
-        if self._closed:
-            raise StorageClosedError("the storage is closed", backend=BACKEND, operation=operation)
-        if self._epoch != _UNOPENED:
-            if self._epoch != _native.fork_epoch():
-                message = "the storage was opened before a fork: use a clone made before it, or one of this process"
-                raise ForkedStorageError(message, backend=BACKEND, operation=operation)
-            if self._loop is not asyncio.get_running_loop():
-                message = "the storage belongs to another event loop: use clone()"
-                raise LoopMismatchError(message, backend=BACKEND, operation=operation)
-        return self._client
+    async def _open(self, operation: str) -> Open:
+        return await self._life.open(operation, self._connect, Open.close)
 
-    async def _ready(self, operation: str) -> Client:
-        client = self._enter(operation)
-        if client is not None:
-            return client
-        return await self._open(operation)
+    async def _connect(self, operation: str) -> Open:
+        client = Client(self._config, self._life)
+        try:
+            await self._look_at(client, operation)
+        except BaseException:
+            await client.close()
+            raise
+        return Open(client, Claims(client, self._config), Waiters(client, self._config))
 
     async def open(self) -> None:
-        await self._ready("open")
-
-    async def _open(self, operation: str) -> Client:
-        if self._epoch == _UNOPENED:
-            self._opening = asyncio.Lock()
-        assert self._opening is not None
-        # Marked at once: a second loop that comes in while this one connects is refused like any later one.
-        self._epoch = _native.fork_epoch()
-        self._loop = asyncio.get_running_loop()
-        async with self._opening:
-            client = self._client
-            if client is not None:
-                return client
-            client = Client(self._config)
-            try:
-                await self._look_at(client, operation)
-            except BaseException:
-                await client.close()
-                self._epoch = _UNOPENED  # it belongs to no loop yet
-                raise
-            self._epoch = _native.fork_epoch()
-            other = self._at_hand()
-            if other is not None:  # another opened it after one that failed
-                await client.close()
-                return other
-            if self._closed:
-                await client.close()
-                raise StorageClosedError("the storage is closed", backend=BACKEND, operation=operation)
-            self._claims = Claims(client, self._config)
-            self._waiters = Waiters(client, self._config)
-            self._client = client
-            return client
-
-    def _at_hand(self) -> Client | None:
-        return self._client
+        if self._life.enter("open") is None:
+            await self._open("open")
 
     async def _look_at(self, client: Client, operation: str) -> None:
         """Refuses a user without the rights; warns of settings that lose jobs, and refuses them with `strict`."""
@@ -185,35 +136,12 @@ class RedisStorage(Storage):
             warnings.warn(text, StorageWarning, stacklevel=4)
 
     async def close(self) -> None:
-        if self._closed:
-            return
-        if self._epoch not in (_UNOPENED, _native.fork_epoch()):
-            self._closed = True
-            return  # inherited: the connections are the parent's
-        loop = self._loop
-        if self._epoch != _UNOPENED and loop is not None and loop is not asyncio.get_running_loop():
-            if not loop.is_closed():
-                message = "the storage belongs to another event loop: close it there"
-                raise LoopMismatchError(message, backend=BACKEND, operation="close")
-            # Its loop has ended, and with it all that could be waited for.
-            self._closed = True
-            self._client = self._claims = self._waiters = None
-            return
-        self._closed = True
-        client, waiters = self._client, self._waiters
-        self._client = None
-        if waiters is not None:
-            await waiters.close()
-        if client is not None:
-            await client.close()
+        opened = self._life.end()
+        if opened is not None:
+            await opened.close()
 
     def clone(self) -> RedisStorage:
-        opened = self._epoch if self._epoch != _UNOPENED else self._made
-        if opened != _native.fork_epoch():
-            message = "the storage was inherited through a fork: make the clone before it"
-            raise ForkedStorageError(message, backend=BACKEND, operation="clone")
-        if self._closed:
-            raise StorageClosedError("the storage is closed", backend=BACKEND, operation="clone")
+        self._life.check_clone()
         return type(self)(self._config)
 
     # ------------------------------------------------------------------ single jobs
@@ -222,20 +150,22 @@ class RedisStorage(Storage):
         return _native.pack_new(jobs, self._config.max_payload_bytes, BACKEND, operation)
 
     async def enqueue(self, job: Job, *, if_exists: IfExists = "error") -> bool:
-        client = self._enter("enqueue")
+        opened = self._life.enter("enqueue")
         _only_job(job)
         skip = _skip(if_exists, "enqueue")
         jobs = [job]
         runs = self._packed(jobs, "enqueue")
-        done = await self._store(client or await self._open("enqueue"), "enqueue", jobs, runs, skip)
+        client = (opened or await self._open("enqueue")).client
+        done = await self._store(client, "enqueue", jobs, runs, skip)
         return done[0]
 
     async def enqueue_many(self, jobs: Iterable[Job], *, if_exists: IfExists = "error") -> builtins.list[bool]:
-        self._enter("enqueue_many")
+        opened = self._life.enter("enqueue_many")
         skip = _skip(if_exists, "enqueue_many")
         objects = _only_jobs(jobs)
         runs = self._packed(objects, "enqueue_many")
-        return await self._store(await self._ready("enqueue_many"), "enqueue_many", objects, runs, skip)
+        client = (opened or await self._open("enqueue_many")).client
+        return await self._store(client, "enqueue_many", objects, runs, skip)
 
     async def _store(
         self, client: Client, operation: str, jobs: builtins.list[Job], runs: Sequence[NewRun], skip: bool
@@ -305,9 +235,9 @@ class RedisStorage(Storage):
         return answer
 
     async def get(self, job_id: str) -> Job | None:
-        self._enter("get")
+        opened = self._life.enter("get")
         name = _native.check_name("job_id", job_id, BACKEND, "get")
-        client = await self._ready("get")
+        client = (opened or await self._open("get")).client
         answer = await client.script("get", scripts.GET, (name,), (name,))
         if answer is None:
             return None
@@ -321,34 +251,35 @@ class RedisStorage(Storage):
         return job
 
     async def update(self, job: Job) -> None:
-        client = self._enter("update")
+        opened = self._life.enter("update")
         _only_job(job)
-        [error] = await self._update(client, "update", [job])
+        [error] = await self._update(opened, "update", [job])
         if error is not None:
             raise error
 
     async def update_many(self, jobs: Iterable[Job]) -> builtins.list[StorageError | None]:
-        client = self._enter("update_many")
-        return await self._update(client, "update_many", _only_jobs(jobs))
+        opened = self._life.enter("update_many")
+        return await self._update(opened, "update_many", _only_jobs(jobs))
 
     async def _update(
-        self, client: Client | None, operation: str, jobs: builtins.list[Job]
+        self, opened: Open | None, operation: str, jobs: builtins.list[Job]
     ) -> builtins.list[StorageError | None]:
         unkept = self._unkept
         errors, runs = _native.pack_updates(jobs, self._config.max_payload_bytes, unkept, BACKEND, operation)
-        if client is None:
-            client = await self._open(operation)
-        verdicts = await batches.update(client, operation, jobs, runs, self._lock, unkept)
+        verdicts: builtins.list[StorageError | None] = [None] * len(jobs)
+        if runs or not errors:  # what none of the jobs can carry is said before any I/O [J14]
+            client = (opened or await self._open(operation)).client
+            verdicts = await batches.update(client, operation, jobs, runs, self._lock, unkept)
+            if self._keep:
+                await self._purge_some(client)
         for at, error in errors:
             verdicts[at] = error
-        if self._keep:
-            await self._purge_some(client)
         return verdicts
 
     async def delete(self, job_id: str) -> bool:
-        self._enter("delete")
+        opened = self._life.enter("delete")
         name = _native.check_name("job_id", job_id, BACKEND, "delete")
-        client = await self._ready("delete")
+        client = (opened or await self._open("delete")).client
         return bool(await client.script("delete", scripts.DELETE, (name,)))
 
     # ------------------------------------------------------------------ reading many
@@ -362,9 +293,9 @@ class RedisStorage(Storage):
         queue: str | None = None,
         after: Job | int | None = None,
     ) -> builtins.list[Job]:
-        self._enter("list")
+        opened = self._life.enter("list")
         kind, most, skip, name, below = _native.check_list(state_filter, limit, offset, queue, after, BACKEND, "list")
-        client = await self._ready("list")
+        client = (opened or await self._open("list")).client
         kinds = "0123456" if kind is None else str(kind)
         below = min(below, 2**48) if below is not None else 0
         jobs: builtins.list[Job] = []
@@ -379,16 +310,17 @@ class RedisStorage(Storage):
         return jobs
 
     async def get_job_counts(self) -> dict[JobStateKind, int]:
-        client = await self._ready("get_job_counts")
+        opened = self._life.enter("get_job_counts")
+        client = (opened or await self._open("get_job_counts")).client
         fields = [f"c{kind}" for kind in range(7)]
         counts = await client.command("get_job_counts", "HMGET", client.keys.meta, *fields)
         return {kind: int(count or 0) for kind, count in zip(KINDS, counts, strict=True)}
 
     async def get_available_jobs(self, limit: int | None = None) -> builtins.list[Job]:
         operation = "get_available_jobs"
-        self._enter(operation)
+        opened = self._life.enter(operation)
         most = _native.check_limit("limit", limit, 2**31 - 1, BACKEND, operation)
-        client = await self._ready(operation)
+        client = (opened or await self._open(operation)).client
         jobs: builtins.list[Job] = []
         wave = max(100, min(most or 0, PAGE))
         score: Any = ""
@@ -409,10 +341,10 @@ class RedisStorage(Storage):
         self, worker_id: str, queues: Sequence[str] | None = None, *, lock_timeout: float | None = None
     ) -> Job | None:
         operation = "fetch_and_lock_job"
-        self._enter(operation)
+        opened = self._life.enter(operation)
         worker = _native.check_name("worker_id", worker_id, BACKEND, operation)
         _limit, names, timeout = _native.check_claim(None, queues, lock_timeout, BACKEND, operation)
-        claims = self._claims or await self._claiming(operation)
+        claims = (opened or await self._open(operation)).claims
         jobs = await claims.claim(operation, worker, 1, names, timeout)
         return jobs[0] if jobs else None
 
@@ -425,71 +357,67 @@ class RedisStorage(Storage):
         lock_timeout: float | None = None,
     ) -> builtins.list[Job]:
         operation = "fetch_available_jobs_atomic"
-        self._enter(operation)
+        opened = self._life.enter(operation)
         worker = _native.check_name("worker_id", worker_id, BACKEND, operation)
         most, names, timeout = _native.check_claim(limit, queues, lock_timeout, BACKEND, operation)
-        claims = self._claims or await self._claiming(operation)
+        claims = (opened or await self._open(operation)).claims
         most = 10 if most is None else most
         return await claims.claim(operation, worker, most, names, timeout) if most else []
 
-    async def _claiming(self, operation: str) -> Claims:
-        await self._ready(operation)
-        assert self._claims is not None
-        return self._claims
-
     async def extend_job_locks(self, jobs: Iterable[Job], lock_timeout: float | None = None) -> builtins.list[bool]:
-        self._enter("extend_job_locks")
+        opened = self._life.enter("extend_job_locks")
         _limit, _queues, timeout = _native.check_claim(None, None, lock_timeout, BACKEND, "extend_job_locks")
         length = timeout if timeout is not None else self._lock
         objects = _only_jobs(jobs)
-        return await batches.extend(await self._ready("extend_job_locks"), objects, length)
+        client = (opened or await self._open("extend_job_locks")).client
+        return await batches.extend(client, objects, length)
 
     async def release_jobs(self, jobs: Iterable[Job], *, delay: Seconds | None = None) -> builtins.list[bool]:
-        self._enter("release_jobs")
+        opened = self._life.enter("release_jobs")
         microseconds = 0
         if delay is not None:
             microseconds = _native.check_seconds("delay", delay, (0.0, _LOCK_RANGE[1]), True, BACKEND, "release_jobs")
         objects = _only_jobs(jobs)
-        return await batches.release(await self._ready("release_jobs"), objects, microseconds)
+        client = (opened or await self._open("release_jobs")).client
+        return await batches.release(client, objects, microseconds)
 
     # ------------------------------------------------------------------ explicit locks
 
     async def try_acquire_job_lock(self, job_id: str, worker_id: str, timeout_seconds: float) -> bool:
         operation = "try_acquire_job_lock"
-        self._enter(operation)
+        opened = self._life.enter(operation)
         name = _native.check_name("job_id", job_id, BACKEND, operation)
         worker = _native.check_name("worker_id", worker_id, BACKEND, operation)
         length = _native.check_seconds("timeout_seconds", timeout_seconds, _LOCK_RANGE, False, BACKEND, operation)
-        client = await self._ready(operation)
+        client = (opened or await self._open(operation)).client
         return bool(await client.script(operation, scripts.ACQUIRE, (name, worker, length)))
 
     async def release_job_lock(self, job_id: str, worker_id: str) -> bool:
         operation = "release_job_lock"
-        self._enter(operation)
+        opened = self._life.enter(operation)
         name = _native.check_name("job_id", job_id, BACKEND, operation)
         worker = _native.check_name("worker_id", worker_id, BACKEND, operation)
-        client = await self._ready(operation)
+        client = (opened or await self._open(operation)).client
         return bool(await client.script(operation, scripts.UNLOCK, (name, worker)))
 
     # ------------------------------------------------------------------ waiting, housekeeping
 
     async def wait_for_jobs(self, queues: Sequence[str] | None = None, timeout: float | None = None) -> bool:
         operation = "wait_for_jobs"
-        self._enter(operation)
+        opened = self._life.enter(operation)
         _limit, names, _timeout = _native.check_claim(None, queues, None, BACKEND, operation)
         seconds = None
         if timeout is not None:
             seconds = _native.check_seconds("timeout", timeout, _ANY_RANGE, False, BACKEND, operation) / 1e6
-        await self._ready(operation)
-        assert self._waiters is not None
-        return await self._waiters.wait(frozenset(names) if names is not None else None, seconds)
+        waiters = (opened or await self._open(operation)).waiters
+        return await waiters.wait(frozenset(names) if names is not None else None, seconds)
 
     async def purge(
         self, kinds: StateFilter | Iterable[StateFilter], older_than: Seconds, limit: int | None = 1000
     ) -> int:
-        self._enter("purge")
+        opened = self._life.enter("purge")
         numbers, age, most = _native.check_purge(kinds, older_than, limit, BACKEND, "purge")
-        client = await self._ready("purge")
+        client = (opened or await self._open("purge")).client
         deleted = 0
         while most is None or deleted < most:
             step = PAGE if most is None else min(PAGE, most - deleted)
@@ -521,7 +449,8 @@ class RedisStorage(Storage):
             await client.script("purge", scripts.PURGE, arguments)
 
     async def verify(self) -> builtins.list[str]:
-        return await audit(await self._ready("verify"))
+        opened = self._life.enter("verify")
+        return await audit((opened or await self._open("verify")).client)
 
 
 # ---------------------------------------------------------------------- shared by the methods

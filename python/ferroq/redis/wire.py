@@ -96,6 +96,10 @@ class _Answers(asyncio.Protocol):
                     self._timer = self._loop.call_at(deadline, self._expire)
         return waiter
 
+    def put_back(self, answer: Any) -> None:
+        """Gives back an answer that nobody took."""
+        self._early.appendleft(answer)
+
     def _expire(self) -> None:
         """The time of some request of this connection's is up: of the present one, or of one that was answered."""
         fired, self._timer = self._timer, None
@@ -147,14 +151,20 @@ class Wire:
         """
         waiter = self._answers.next(deadline)
         self._transport.write(command)
-        answer = await waiter
-        if isinstance(answer, RedisError):
-            raise answer
-        return answer
+        return await self._answer(waiter)
 
     async def receive(self, deadline: float | None = None) -> Any:
         """The next answer: to somebody who was cancelled, or to nobody's question."""
-        answer = await self._answers.next(deadline)
+        return await self._answer(self._answers.next(deadline))
+
+    async def _answer(self, waiter: asyncio.Future[Any]) -> Any:
+        try:
+            answer = await waiter
+        except asyncio.CancelledError:
+            # It may be here already, and the task be cancelled before its turn: the next one to ask must find it.
+            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
+                self._answers.put_back(waiter.result())
+            raise
         if isinstance(answer, RedisError):
             raise answer
         return answer

@@ -15,15 +15,24 @@ from ferroq import (
     PayloadTooLargeError,
     PostgresConfig,
     PostgresStorage,
+    RedisConfig,
+    RedisStorage,
+    Storage,
     StorageClosedError,
     StorageConnectionError,
 )
 from ferroq.testing.contract import promises
 
-pytestmark = [pytest.mark.anyio, pytest.mark.scope("postgres")]
+pytestmark = pytest.mark.anyio
 
-DEAD = "postgresql://nobody@127.0.0.1:1/nothing"  # a reserved port: nothing listens
-Call = Callable[[PostgresStorage], Awaitable[object]]
+# A reserved port: nothing listens.
+DEAD: dict[str, Callable[[], Storage]] = {
+    "redis": lambda: RedisStorage(RedisConfig(url="redis://127.0.0.1:1", connection_timeout=2)),
+    "postgres": lambda: PostgresStorage(
+        PostgresConfig(database_url="postgresql://nobody@127.0.0.1:1/nothing", connect_timeout=2)
+    ),
+}
+Call = Callable[[Any], Awaitable[object]]
 BIG = ["x" * 2_000_000]
 
 
@@ -48,8 +57,6 @@ WRONG: dict[str, tuple[type[Exception], Call]] = {
     "enqueue no job": (TypeError, lambda s: s.enqueue(bad("job"))),
     "enqueue bad metadata": (InvalidJobDataError, lambda s: s.enqueue(changed())),
     "enqueue if_exists": (InvalidArgumentError, lambda s: s.enqueue(Job("work"), if_exists=bad("perhaps"))),
-    "enqueue wake": (TypeError, lambda s: s.enqueue(Job("work"), wake=bad(1))),
-    "enqueue connection": (TypeError, lambda s: s.enqueue(Job("work"), connection=object())),
     "enqueue_many a big job": (PayloadTooLargeError, lambda s: s.enqueue_many([Job("work"), Job("work", BIG)])),
     "enqueue_many no jobs": (TypeError, lambda s: s.enqueue_many(bad([Job("work"), 1]))),
     "enqueue_many nothing to iterate": (TypeError, lambda s: s.enqueue_many(bad(1))),
@@ -76,6 +83,11 @@ WRONG: dict[str, tuple[type[Exception], Call]] = {
     "purge": (InvalidArgumentError, lambda s: s.purge(["enqueued"], 1)),
 }
 
+WRONG_FOR_POSTGRES: dict[str, tuple[type[Exception], Call]] = {
+    "enqueue wake": (TypeError, lambda s: s.enqueue(Job("work"), wake=bad(1))),
+    "enqueue connection": (TypeError, lambda s: s.enqueue(Job("work"), connection=object())),
+}
+
 RIGHT: dict[str, Call] = {
     "open": lambda s: s.open(),
     "enqueue": lambda s: s.enqueue(Job("work")),
@@ -100,38 +112,47 @@ RIGHT: dict[str, Call] = {
 }
 
 
-def storage() -> PostgresStorage:
-    return PostgresStorage(PostgresConfig(database_url=DEAD, connect_timeout=2))
+def each(*tables: dict[str, Any]) -> pytest.MarkDecorator:
+    """Every entry of the first table on both backends, of the second on Postgres."""
+    return pytest.mark.parametrize(
+        ("backend", "name"),
+        [
+            pytest.param(backend, name, marks=pytest.mark.scope(backend))
+            for backend in DEAD
+            for table in (tables if backend == "postgres" else tables[:1])
+            for name in table
+        ],
+    )
 
 
 @promises("E2", "J14")
-@pytest.mark.parametrize("name", WRONG)
-async def test_what_is_wrong_with_an_input_is_said_before_anything_connects(name: str) -> None:
-    error, call = WRONG[name]
+@each(WRONG, WRONG_FOR_POSTGRES)
+async def test_what_is_wrong_with_an_input_is_said_before_anything_connects(backend: str, name: str) -> None:
+    error, call = (WRONG | WRONG_FOR_POSTGRES)[name]
     with pytest.raises(error) as caught:
-        await call(storage())
+        await call(DEAD[backend]())
     assert getattr(caught.value, "outcome", "not_applied") == "not_applied"
 
 
-@pytest.mark.parametrize("name", RIGHT)
-async def test_what_is_right_connects(name: str) -> None:
+@each(RIGHT)
+async def test_what_is_right_connects(backend: str, name: str) -> None:
     with pytest.raises(StorageConnectionError) as caught:
-        await RIGHT[name](storage())
+        await RIGHT[name](DEAD[backend]())
     assert caught.value.outcome == "not_applied"
 
 
-@pytest.mark.parametrize("name", WRONG)
-async def test_a_closed_storage_says_so_before_it_looks_at_inputs(name: str) -> None:
-    closed = storage()
+@each(WRONG, WRONG_FOR_POSTGRES)
+async def test_a_closed_storage_says_so_before_it_looks_at_inputs(backend: str, name: str) -> None:
+    closed = DEAD[backend]()
     await closed.close()
     with pytest.raises(StorageClosedError):
-        await WRONG[name][1](closed)
+        await (WRONG | WRONG_FOR_POSTGRES)[name][1](closed)
 
 
-def test_every_method_is_here() -> None:
-    methods = {
-        name for name in dir(PostgresStorage) if not name.startswith("_") and name not in ("config", "clone", "close")
-    }
+@pytest.mark.parametrize("backend", [pytest.param(backend, marks=pytest.mark.scope(backend)) for backend in DEAD])
+def test_every_method_is_here(backend: str) -> None:
+    storage = type(DEAD[backend]())
+    methods = {name for name in dir(storage) if not name.startswith("_") and name not in ("config", "clone", "close")}
     assert {name.split()[0] for name in RIGHT} == methods
     without_inputs = {"open", "get_job_counts", "verify"}
     assert {name.split()[0] for name in WRONG} == methods - without_inputs
