@@ -9,6 +9,7 @@ import pytest
 
 from ferroq import Job, JobState, JobStateKind
 from ferroq.errors import StorageConnectionError, StorageTimeoutError
+from ferroq.redis import wire
 from ferroq.testing.contract import promises
 
 from .support import BOUND, Proxy, put, storage_on
@@ -164,6 +165,32 @@ async def test_a_cancelled_claim_whose_answer_is_lost_is_asked_for_again(proxy: 
         [job] = await storage.list()
         # Enqueued, claimed and given back.
         assert (job.state.kind, job.attempt, job.version) == (JobStateKind.ENQUEUED, 0, 3)
+        assert await storage.verify() == []
+
+
+@promises("L7")
+@pytest.mark.parametrize("limit", [1, 20])
+async def test_a_claim_cancelled_between_its_answer_and_its_turn_is_given_back(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch, limit: int
+) -> None:
+    async with storage_on(redis_url) as storage:
+        await put(storage, 20)
+        receive = wire._Answers.data_received
+
+        def receive_and_cancel(answers: wire._Answers, data: bytes) -> None:
+            receive(answers, data)
+            monkeypatch.undo()
+            claim.cancel()
+
+        monkeypatch.setattr(wire._Answers, "data_received", receive_and_cancel)
+        claim = asyncio.ensure_future(storage.fetch_available_jobs_atomic("w", limit))
+        begun = asyncio.get_running_loop().time()
+        with pytest.raises(asyncio.CancelledError):
+            await claim
+        assert asyncio.get_running_loop().time() - begun < BOUND
+        jobs = await storage.list()
+        assert {(job.state.kind, job.attempt) for job in jobs} == {(JobStateKind.ENQUEUED, 0)}
+        assert len({job.id for job in jobs if job.version == 3}) == limit, "claimed and given back"
         assert await storage.verify() == []
 
 
