@@ -23,7 +23,13 @@ from types import TracebackType
 from typing import Final, Generic, TypeVar
 
 from ._native import fork_epoch
-from .errors import ForkedStorageError, LoopMismatchError, StorageClosedError, StorageError
+from .errors import (
+    ForkedStorageError,
+    LoopMismatchError,
+    StorageClosedError,
+    StorageConnectionError,
+    StorageTimeoutError,
+)
 
 T = TypeVar("T")
 
@@ -37,7 +43,7 @@ class Life(Generic[T]):
         backend: named in the errors.
     """
 
-    __slots__ = ("_active", "_backend", "_epoch", "_idle", "_loop", "_made", "_opening", "closed", "opened")
+    __slots__ = ("_active", "_backend", "_epoch", "_idle", "_loop", "_made", "_openers", "_opening", "closed", "opened")
 
     def __init__(self, backend: str) -> None:
         self._backend = backend
@@ -46,6 +52,7 @@ class Life(Generic[T]):
         self._epoch = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._opening: tuple[int, asyncio.AbstractEventLoop, asyncio.Lock] | None = None
+        self._openers = 0  # that are at it, or wait for their turn
         self._active = 0
         self._idle: asyncio.Event | None = None
         self.closed = False
@@ -97,18 +104,26 @@ class Life(Generic[T]):
             make: connects, for an operation; leaves nothing behind if it fails.
             undo: takes back what was made while the storage was being closed.
         """
-        async with self._turn(operation):
-            opened = self.enter(operation)
-            if opened is None:
-                opened = await make(operation)
-                try:
-                    self.enter(operation)
-                except BaseException:
-                    await undo(opened)
-                    raise
-                self._epoch, self._loop = fork_epoch(), asyncio.get_running_loop()
-                self.opened = opened
-        return opened
+        turn = self._turn(operation)
+        try:
+            async with turn:
+                opened = self.enter(operation)
+                if opened is None:
+                    opened = await make(operation)
+                    try:
+                        self.enter(operation)
+                    except BaseException:
+                        await undo(opened)
+                        raise
+                    self._epoch, self._loop = fork_epoch(), asyncio.get_running_loop()
+                    self.opened = opened
+            return opened
+        finally:
+            with _choosing:
+                if self._opening is not None and self._opening[2] is turn:
+                    self._openers -= 1
+                    if self._openers == 0:
+                        self._opening = None  # one that failed binds the storage to no loop
 
     def _turn(self, operation: str) -> asyncio.Lock:
         """The lock under which the storage is opened: of the loop that tries it first, and of no other beside it."""
@@ -118,9 +133,13 @@ class Life(Generic[T]):
             if self._opening is not None:
                 epoch, loop, lock = self._opening
                 if epoch == fork_epoch() and loop is running:
+                    self._openers += 1
                     return lock
+                if epoch != fork_epoch():
+                    self._active = 0  # what was under way is under way in the parent process
             lock = asyncio.Lock()
             self._opening = (fork_epoch(), running, lock)
+            self._openers = 1
             return lock
 
     def check_clone(self) -> None:
@@ -144,14 +163,14 @@ class Life(Generic[T]):
         self._active -= 1
         if self._active == 0 and self._idle is not None:
             self._idle.set()
-        if error is not None and self.closed and isinstance(error, StorageError) and error.retryable:
-            # Cut off by close(), which had waited for as long as it may.
+        if self.closed and isinstance(error, StorageConnectionError | StorageTimeoutError):
+            # Cut off by close(), which had waited for as long as it may. A refusal stays what it is.
             raise StorageClosedError(
                 f"{error.operation}: the storage was closed",
                 backend=self._backend,
                 operation=error.operation,
                 outcome=error.outcome,
-            ) from error
+            ) from (error.__cause__ or error)
 
     def end(self) -> T | None:
         """Closes the storage to all that comes from now on: what was open, and is to be closed once it is idle.

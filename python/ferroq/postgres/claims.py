@@ -115,6 +115,7 @@ class Claims:
         name = None if queues is None else tuple(queues)
         jobs: list[Job] = []
         taken_over = False
+        takes = 0
         reach = limit
         try:
             while len(jobs) < limit:
@@ -135,6 +136,7 @@ class Claims:
                 if found:
                     self._note(name, head, rows[-1], cursor)
                     jobs += await self._sound(operation, rows, worker, lock_timeout)
+                    takes += 1
                 if head & _CUT:
                     break  # 16 MiB of text are enough for one call
                 if found == wanted:
@@ -149,7 +151,8 @@ class Claims:
         except StorageError:
             if not jobs:
                 raise
-        return jobs
+        # A claim shorter than this call may have lapsed in it, and been taken over by the call itself.
+        return list({job.id: job for job in jobs}.values()) if takes > 1 else jobs
 
     async def _take(
         self,

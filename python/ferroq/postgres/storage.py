@@ -106,13 +106,15 @@ class PostgresStorage(Storage):
         opened = self._life.end()
         if opened is None:
             return
-        await opened.wakeups.close()
         patience = self._config.command_timeout
         started = time.monotonic()
-        await self._life.idle(patience)
-        await opened.claims.finish(min(1.0, patience))
-        # What is in flight now is being cancelled, as its own time is up too: the server gets a moment to say so.
-        await opened.connections.close(min(1.0, max(_GRACE, patience - (time.monotonic() - started))))
+        try:
+            await opened.wakeups.close()
+            await self._life.idle(patience)
+            await opened.claims.finish(min(1.0, patience))
+        finally:  # also if it is cancelled: nobody comes back for the connections
+            # What is in flight now is being cancelled, as its own time is up too: the server gets a moment to say so.
+            await opened.connections.close(min(1.0, max(_GRACE, patience - (time.monotonic() - started))))
 
     def clone(self) -> PostgresStorage:
         self._life.check_clone()

@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from .. import _native
 from .._native import Job
 from ..errors import StorageError
 from . import scripts
-from .batches import microseconds, place_of
+from .batches import microseconds, place_of, release
 from .client import Client, Sending
 from .config import RedisConfig
 from .wire import Argument
+
+T = TypeVar("T")
 
 MOST_BYTES: Final = 16 * 1024 * 1024
 _GIVE_BACK: Final = 1.0
@@ -26,6 +28,11 @@ _GIVE_BACK: Final = 1.0
 def _quoted(name: str) -> str:
     """A name as JSON: workers are few, and claim often."""
     return json.dumps(name, ensure_ascii=False)
+
+
+def _token(job: Job) -> int | None:
+    lock = job.lock
+    return None if lock is None else lock.token
 
 
 class _Taking:
@@ -64,12 +71,33 @@ class Claims:
             except asyncio.CancelledError:
                 # Here and not in a task of its own behind a shield: that would cost each claim three turns of the loop.
                 if taking.jobs or taking.sending.begun:
-                    await self._give_back(taking)
+                    await self._give_back(self._return(taking))
                 raise
 
-    async def _give_back(self, taking: _Taking) -> None:
+    async def unless_cancelled(self, jobs: Sequence[Job], work: Coroutine[Any, Any, T]) -> T:
+        """The result of `work`, a write that makes some of the jobs Processing. Where the caller is cancelled it goes
+        on, and the claims that it took are given back [L7]."""
+        before = [_token(job) for job in jobs]
+        with self._client.life:
+            task = asyncio.ensure_future(work)
+            try:
+                return await asyncio.shield(task)
+            except asyncio.CancelledError:
+                if not task.cancelled():
+                    await self._give_back(self._undo(jobs, before, task))
+                raise
+
+    async def _undo(self, jobs: Sequence[Job], before: Sequence[int | None], task: asyncio.Future[Any]) -> None:
+        # Whatever goes wrong here, the lapse gives the jobs back.
+        with self._client.life, contextlib.suppress(StorageError):
+            await asyncio.wait((task,))
+            if task.exception() is None or isinstance(task.exception(), StorageError):
+                taken = [job for job, token in zip(jobs, before, strict=True) if _token(job) not in (None, token)]
+                await release(self._client, taken, 0)
+
+    async def _give_back(self, giving: Coroutine[Any, Any, None]) -> None:
         """Runs to its end even when it is cancelled again: what it holds would stay claimed."""
-        task = asyncio.ensure_future(self._return(taking))
+        task = asyncio.ensure_future(giving)
         self._orphans.add(task)
         task.add_done_callback(self._orphans.discard)
         done, _pending = await asyncio.wait((task,), timeout=_GIVE_BACK)
@@ -87,7 +115,7 @@ class Claims:
                     assert job.lock is not None
                     arguments += (place_of(job.sequence), job.id, job.lock.token)
                 with contextlib.suppress(StorageError):
-                    await self._client.script("release_jobs", scripts.RELEASE, arguments, arguments, late=True)
+                    await self._client.script("release_jobs", scripts.RELEASE, arguments, arguments)
 
     async def _claim(
         self, taking: _Taking, worker: str, limit: int, queues: Sequence[str] | None, lock_timeout: int | None
@@ -96,6 +124,7 @@ class Claims:
         length = lock_timeout if lock_timeout is not None else self._lock_timeout
         state = f',"worker_id":{_quoted(worker)},"server_name":{self._server}}}'
         jobs = taking.jobs
+        again = False
         while True:
             slot = taking.slot = client.slots.take()
             taking.arguments = [limit - len(jobs), length, self._max_crashes, worker, state, slot]
@@ -108,7 +137,10 @@ class Claims:
                 raise
             # A claim goes on behind what cannot be claimed: behind more of it than one script looks at, too.
             if len(jobs) >= limit or not more:
-                return jobs
+                break
+            again = True
+        # A claim shorter than this call may have lapsed in it, and been taken over by the call itself.
+        return list({job.id: job for job in jobs}.values()) if again else jobs
 
     async def _answer(self, taking: _Taking, *, late: bool = False) -> Any:
         """The script's. A late one, of a call that was cancelled, is that to the first sending, however often it is
@@ -116,7 +148,7 @@ class Claims:
         slot = "" if late else taking.slot
         arguments, sending = taking.arguments, taking.sending
         return await self._client.script(
-            taking.operation, scripts.CLAIM, arguments, arguments, slot=slot, late=late, sending=sending
+            taking.operation, scripts.CLAIM, arguments, arguments, slot=slot, sending=sending
         )
 
     async def _unpack(self, taking: _Taking, answer: Any) -> bool:
@@ -126,5 +158,5 @@ class Claims:
         taking.jobs += jobs
         if broken:
             with contextlib.suppress(StorageError):  # a later claim tries again
-                await self._client.script(taking.operation, scripts.SPOIL, broken, broken, late=True)
+                await self._client.script(taking.operation, scripts.SPOIL, broken, broken)
         return bool(more or broken)

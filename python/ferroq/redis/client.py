@@ -68,7 +68,6 @@ class Client:
         again: Sequence[Argument] | None = None,
         *,
         slot: str = "",
-        late: bool = False,
         sending: Sending | None = None,
     ) -> Any:
         """Runs a script.
@@ -77,10 +76,9 @@ class Client:
             again: its arguments when it is sent a second time because the first answer was lost; None: it must not be.
             slot: where the server remembers its answer. It goes back to `slots`, but for a request that was sent twice
                 or has no answer: one sending may still be under way, and would find another request's answer there.
-            late: also after `close` has begun, which waits for it: it ends a call that is in flight.
             sending: is kept up to date. Given again after a cancellation, the request goes on where it was.
         """
-        if self._closed and not late:
+        if self._closed:
             raise StorageClosedError("the storage is closed", backend=BACKEND, operation=operation)
         with self.life:
             return await self._attempts(operation, ("EVALSHA", script.sha), arguments, again, script, slot, sending)
@@ -232,6 +230,8 @@ class Client:
 
     async def close(self) -> None:
         """Lets requests in flight end, for `command_timeout` at most."""
-        self._closed = True
-        await self.life.idle(self._timeout)
-        await self._pool.close()
+        try:
+            await self.life.idle(self._timeout)
+        finally:  # also if it is cancelled: nobody comes back for the connections
+            self._closed = True
+            await self._pool.close()

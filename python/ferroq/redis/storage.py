@@ -36,7 +36,7 @@ from .waiter import Waiters
 from .wire import Argument
 
 if TYPE_CHECKING:
-    from .._rows import NewRun
+    from .._rows import NewRun, UpdateRun
 
 KINDS: Final = tuple(JobStateKind(kind) for kind in batches.KIND_NAMES)
 PAGE: Final = 1000
@@ -46,6 +46,7 @@ _ANY_RANGE: Final = (0.0, 8_993_721_600.0)
 _PURGE_PAUSE: Final = 1.0
 _UNOPENED: Final = -1
 _FINAL: Final = frozenset("234")
+_PROCESSING: Final = "1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +58,10 @@ class Open:
     waiters: Waiters
 
     async def close(self) -> None:
-        await self.waiters.close()
-        await self.client.close()
+        try:
+            await self.waiters.close()
+        finally:
+            await self.client.close()
 
 
 class RedisStorage(Storage):
@@ -155,8 +158,7 @@ class RedisStorage(Storage):
         skip = _skip(if_exists, "enqueue")
         jobs = [job]
         runs = self._packed(jobs, "enqueue")
-        client = (opened or await self._open("enqueue")).client
-        done = await self._store(client, "enqueue", jobs, runs, skip)
+        done = await self._store(opened or await self._open("enqueue"), "enqueue", jobs, runs, skip)
         return done[0]
 
     async def enqueue_many(self, jobs: Iterable[Job], *, if_exists: IfExists = "error") -> builtins.list[bool]:
@@ -164,13 +166,21 @@ class RedisStorage(Storage):
         skip = _skip(if_exists, "enqueue_many")
         objects = _only_jobs(jobs)
         runs = self._packed(objects, "enqueue_many")
-        client = (opened or await self._open("enqueue_many")).client
-        return await self._store(client, "enqueue_many", objects, runs, skip)
+        return await self._store(opened or await self._open("enqueue_many"), "enqueue_many", objects, runs, skip)
 
     async def _store(
-        self, client: Client, operation: str, jobs: builtins.list[Job], runs: Sequence[NewRun], skip: bool
+        self, opened: Open, operation: str, jobs: builtins.list[Job], runs: Sequence[NewRun], skip: bool
     ) -> builtins.list[bool]:
         """Stores run by run; which were stored."""
+        work = self._store_runs(opened.client, operation, jobs, runs, skip)
+        if any(_PROCESSING in run[2] for run in runs):
+            return await opened.claims.unless_cancelled(jobs, work)
+        with self._life:
+            return await work
+
+    async def _store_runs(
+        self, client: Client, operation: str, jobs: builtins.list[Job], runs: Sequence[NewRun], skip: bool
+    ) -> builtins.list[bool]:
         done = [False] * len(jobs)
         count = 0
         finished = False
@@ -268,12 +278,24 @@ class RedisStorage(Storage):
         errors, runs = _native.pack_updates(jobs, self._config.max_payload_bytes, unkept, BACKEND, operation)
         verdicts: builtins.list[StorageError | None] = [None] * len(jobs)
         if runs or not errors:  # what none of the jobs can carry is said before any I/O [J14]
-            client = (opened or await self._open(operation)).client
-            verdicts = await batches.update(client, operation, jobs, runs, self._lock, unkept)
-            if self._keep:
-                await self._purge_some(client)
+            opened = opened or await self._open(operation)
+            work = self._update_runs(opened.client, operation, jobs, runs)
+            # Only what is remembered may become Processing.
+            if any(run[1] for run in runs) and any(job.state.kind is JobStateKind.PROCESSING for job in jobs):
+                verdicts = await opened.claims.unless_cancelled(jobs, work)
+            else:
+                with self._life:
+                    verdicts = await work
         for at, error in errors:
             verdicts[at] = error
+        return verdicts
+
+    async def _update_runs(
+        self, client: Client, operation: str, jobs: builtins.list[Job], runs: Sequence[UpdateRun]
+    ) -> builtins.list[StorageError | None]:
+        verdicts = await batches.update(client, operation, jobs, runs, self._lock, self._unkept)
+        if self._keep:
+            await self._purge_some(client)
         return verdicts
 
     async def delete(self, job_id: str) -> bool:
@@ -299,14 +321,15 @@ class RedisStorage(Storage):
         kinds = "0123456" if kind is None else str(kind)
         below = min(below, 2**48) if below is not None else 0
         jobs: builtins.list[Job] = []
-        while most is None or len(jobs) < most:
-            page = PAGE if most is None else min(PAGE, most - len(jobs))
-            arguments = (kinds, below, skip, page, name or "", PAGE, PAGE_BYTES)
-            on, left, *cells = await client.script("list", scripts.READ, arguments, arguments)
-            jobs += _readable(cells, "list")
-            below, skip = int(on), int(left)
-            if below == 0:
-                break
+        with self._life:
+            while most is None or len(jobs) < most:
+                page = PAGE if most is None else min(PAGE, most - len(jobs))
+                arguments = (kinds, below, skip, page, name or "", PAGE, PAGE_BYTES)
+                on, left, *cells = await client.script("list", scripts.READ, arguments, arguments)
+                jobs += _readable(cells, "list")
+                below, skip = int(on), int(left)
+                if below == 0:
+                    break
         return jobs
 
     async def get_job_counts(self) -> dict[JobStateKind, int]:
@@ -325,14 +348,15 @@ class RedisStorage(Storage):
         wave = max(100, min(most or 0, PAGE))
         score: Any = ""
         member: Any = ""
-        while most is None or len(jobs) < most:
-            page = PAGE if most is None else min(PAGE, most - len(jobs))
-            arguments = (wave, self._config.max_crashes, page, PAGE_BYTES, score, member)
-            score, member, *cells = await client.script(operation, scripts.AVAILABLE, arguments, arguments)
-            jobs += _readable(cells, operation)
-            wave = 0
-            if not member:
-                break
+        with self._life:
+            while most is None or len(jobs) < most:
+                page = PAGE if most is None else min(PAGE, most - len(jobs))
+                arguments = (wave, self._config.max_crashes, page, PAGE_BYTES, score, member)
+                score, member, *cells = await client.script(operation, scripts.AVAILABLE, arguments, arguments)
+                jobs += _readable(cells, operation)
+                wave = 0
+                if not member:
+                    break
         return jobs
 
     # ------------------------------------------------------------------ claims
@@ -370,7 +394,8 @@ class RedisStorage(Storage):
         length = timeout if timeout is not None else self._lock
         objects = _only_jobs(jobs)
         client = (opened or await self._open("extend_job_locks")).client
-        return await batches.extend(client, objects, length)
+        with self._life:
+            return await batches.extend(client, objects, length)
 
     async def release_jobs(self, jobs: Iterable[Job], *, delay: Seconds | None = None) -> builtins.list[bool]:
         opened = self._life.enter("release_jobs")
@@ -379,7 +404,8 @@ class RedisStorage(Storage):
             microseconds = _native.check_seconds("delay", delay, (0.0, _LOCK_RANGE[1]), True, BACKEND, "release_jobs")
         objects = _only_jobs(jobs)
         client = (opened or await self._open("release_jobs")).client
-        return await batches.release(client, objects, microseconds)
+        with self._life:
+            return await batches.release(client, objects, microseconds)
 
     # ------------------------------------------------------------------ explicit locks
 
@@ -419,20 +445,21 @@ class RedisStorage(Storage):
         numbers, age, most = _native.check_purge(kinds, older_than, limit, BACKEND, "purge")
         client = (opened or await self._open("purge")).client
         deleted = 0
-        while most is None or deleted < most:
-            step = PAGE if most is None else min(PAGE, most - deleted)
-            arguments: builtins.list[Any] = [step]
-            for number in numbers:
-                arguments += (number, age)
-            try:
-                count, more = await client.script("purge", scripts.PURGE, arguments)
-            except StorageError as error:
-                if deleted:
-                    error.outcome = "unknown"  # of the whole call: some are gone
-                raise
-            deleted += count
-            if not more:
-                break
+        with self._life:
+            while most is None or deleted < most:
+                step = PAGE if most is None else min(PAGE, most - deleted)
+                arguments: builtins.list[Any] = [step]
+                for number in numbers:
+                    arguments += (number, age)
+                try:
+                    count, more = await client.script("purge", scripts.PURGE, arguments)
+                except StorageError as error:
+                    if deleted:
+                        error.outcome = "unknown"  # of the whole call: some are gone
+                    raise
+                deleted += count
+                if not more:
+                    break
         return deleted
 
     async def _purge_some(self, client: Client) -> None:
@@ -450,7 +477,9 @@ class RedisStorage(Storage):
 
     async def verify(self) -> builtins.list[str]:
         opened = self._life.enter("verify")
-        return await audit((opened or await self._open("verify")).client)
+        client = (opened or await self._open("verify")).client
+        with self._life:
+            return await audit(client)
 
 
 # ---------------------------------------------------------------------- shared by the methods

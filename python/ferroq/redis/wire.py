@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections import deque
 from collections.abc import Sequence
 from typing import Any, TypeAlias
@@ -87,8 +88,8 @@ class _Answers(asyncio.Protocol):
             waiter.set_exception(self._lost)
         else:
             self._waiter = waiter
+            self._deadline = math.inf if deadline is None else deadline
             if deadline is not None:
-                self._deadline = deadline
                 if self._timer is None:
                     self._timer = self._loop.call_at(deadline, self._expire)
                 elif deadline < self._timer.when():
@@ -105,6 +106,8 @@ class _Answers(asyncio.Protocol):
         fired, self._timer = self._timer, None
         waiter = self._waiter
         if waiter is None or waiter.done() or fired is None:
+            return
+        if self._deadline == math.inf:
             return
         if self._deadline > fired.when():
             self._timer = self._loop.call_at(self._deadline, self._expire)

@@ -128,6 +128,7 @@ if next(taken) == nil then return {'0', '0', 0, ''} end
 if count > 0 then M[3] = first + count - 1 end
 local reply = answer(count > 0 and first or 0, expires_at, more, order, records, ids)
 check()
+call('ZCARD', QUEUES)
 for queue, count in pairs(taken) do
   local key = P .. 'q:' .. queue
   call('ZREMRANGEBYRANK', key, 0, count - 1)

@@ -170,6 +170,41 @@ class LifeContract:
                 assert error is None or isinstance(error, StorageError), repr(error)
             assert isinstance(calls[3].exception(), StorageClosedError)
 
+    @promises("Q20", "Q12", "Q13")
+    async def test_calls_of_several_steps_end_before_the_storage_does(self, backend: ContractBackend) -> None:
+        first = await backend.open()
+        old = [Job("work", id=f"{index:04}") for index in range(2500)]
+        await first.enqueue_many(old)
+        for job in old:
+            job.priority = 1
+        calls = [
+            asyncio.ensure_future(first.enqueue_many([Job("work") for _ in range(2500)])),
+            asyncio.ensure_future(first.update_many(old)),
+            asyncio.ensure_future(first.list(limit=2500)),
+        ]
+        await asyncio.sleep(0)
+        await soon(first.close())
+        stored_, verdicts, listed = await soon(asyncio.gather(*calls))
+        assert stored_ == [True] * 2500
+        assert verdicts == [None] * 2500
+        assert len(listed) == 2500
+
+    @promises("Q20")
+    async def test_a_cancelled_close_has_closed(self, backend: ContractBackend) -> None:
+        storage = await backend.open()
+        call: asyncio.Future[Any] = asyncio.ensure_future(storage.enqueue_many([Job("work") for _ in range(5000)]))
+        await asyncio.sleep(0)
+        closing = asyncio.ensure_future(storage.close())
+        await asyncio.sleep(0)
+        closing.cancel()
+        pair = [closing, call]
+        await asyncio.wait(pair, timeout=10.0)
+        assert all(task.done() for task in pair)
+        assert call.exception() is None or isinstance(call.exception(), StorageError)
+        await storage.close()
+        with pytest.raises(StorageClosedError):
+            await storage.get("x")
+
     # A driver may say, rightly, that what its loop left open was never closed.
     @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
     @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -323,6 +358,36 @@ class CancelContract:
             else:
                 assert job.id == "x"
                 assert await storage.release_jobs([job]) == [True]
+
+    @promises("L7", "L1", "Q1")
+    @pytest.mark.parametrize("many", [False, True])
+    async def test_a_cancelled_enqueue_as_processing_leaves_nothing_claimed(self, storage: Storage, many: bool) -> None:
+        for turns in range(self.MOMENTS // 2):
+            state = JobState.processing(A, "host")
+            jobs = [Job("work", id=f"{turns}-{index}", state=state) for index in range(3 if many else 1)]
+            call = storage.enqueue_many(jobs) if many else storage.enqueue(jobs[0])
+            cancelled, _ = await self.cancelled(call, turns)
+            for job in jobs:
+                found = await storage.get(job.id)
+                if cancelled and found is not None:
+                    assert (kind(found), found.attempt, found.crash_count) == (JobStateKind.ENQUEUED, 0, 0), turns
+                elif not cancelled:
+                    assert kind(found) is JobStateKind.PROCESSING
+
+    @promises("L7", "L1", "Q3")
+    @pytest.mark.parametrize("many", [False, True])
+    async def test_a_cancelled_update_to_processing_leaves_nothing_claimed(self, storage: Storage, many: bool) -> None:
+        for turns in range(self.MOMENTS // 2):
+            jobs = [Job("work", id=f"{turns}-{index}") for index in range(3 if many else 1)]
+            await storage.enqueue_many(jobs)
+            for job in jobs:
+                job.set_state(JobState.processing(A, "host"))
+            call: Awaitable[Any] = storage.update_many(jobs) if many else storage.update(jobs[0])
+            cancelled, _ = await self.cancelled(call, turns)
+            for job in jobs:
+                found = await stored(storage, job.id)
+                expected = (JobStateKind.ENQUEUED, 0) if cancelled else (JobStateKind.PROCESSING, 1)
+                assert (kind(found), found.attempt) == expected, turns
 
     @promises("L7", "Q11")
     async def test_a_cancelled_batch_leaves_nothing_claimed(self, storage: Storage) -> None:

@@ -19,7 +19,9 @@ if ARGV[2] == '' and ARGV[3] == '' then
     end
     local format, kind, version, _, _, token, expires = unpackn('>BBI4I4I4I8I8', h)
     local held = unpackn('>I8', a, 15)
-    if held == 0 or token ~= held or kind ~= 1 or format ~= 1 or expires <= now then
+    local head, id, queue = unpackn('>I4BB', h, 65)
+    if held == 0 or token ~= held or kind ~= 1 or format ~= 1 or expires <= now
+      or 70 + id + queue > head or head + byte(h, 31) > #h then
       fine = false
       break
     end

@@ -14,7 +14,9 @@ if ARGV[6] == '1' and ARGV[2] == '' and ARGV[3] == '' then
   local h = (to1 == '\2' or to1 == '\4') and call('HGET', JOB, seq6)
   if h and #h > 71 then
     local format, kind, version, _, _, token, expires = unpackn('>BBI4I4I4I8I8', h)
-    if format == 1 and kind == 1 and token > 0 and expires > now and sub(h, 15, 22) == sub(a, 15, 22) then
+    local head, id, queue = unpackn('>I4BB', h, 65)
+    if format == 1 and kind == 1 and token > 0 and expires > now and sub(h, 15, 22) == sub(a, 15, 22)
+      and 70 + id + queue <= head and head + byte(h, 31) <= #h then
       local version4, counts, middle, to = pack('>I4', version + 1), sub(h, 7, 14), sub(h, 45, 60), byte(to1)
       local front = '\0' .. version4 .. counts .. '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0'
       local digit = char(48 + to)
