@@ -192,12 +192,14 @@ class LifeContract:
     @promises("Q20")
     async def test_a_cancelled_close_has_closed(self, backend: ContractBackend) -> None:
         storage = await backend.open()
-        call: asyncio.Future[Any] = asyncio.ensure_future(storage.enqueue_many([Job("work") for _ in range(5000)]))
+        pair: list[asyncio.Future[Any]] = [
+            asyncio.ensure_future(storage.enqueue_many([Job("work") for _ in range(5000)]))
+        ]
         await asyncio.sleep(0)
-        closing = asyncio.ensure_future(storage.close())
+        pair.append(asyncio.ensure_future(storage.close()))
         await asyncio.sleep(0)
+        call, closing = pair
         closing.cancel()
-        pair = [closing, call]
         await asyncio.wait(pair, timeout=10.0)
         assert all(task.done() for task in pair)
         assert call.exception() is None or isinstance(call.exception(), StorageError)
