@@ -12,7 +12,8 @@ class Slots:
     """Names of places on the server, each for one answer.
 
     A client has as many as it ever had requests at once, and each holds one answer: what the server keeps does not grow
-    with the number of requests.
+    with the number of requests. A request that was cancelled, or sent twice, leaves its name behind: one sending
+    of it may be under way still. What the server keeps under that name runs out by itself.
     """
 
     __slots__ = ("_asked", "_free", "_made", "_name", "keep")

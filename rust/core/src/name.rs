@@ -9,7 +9,6 @@ pub type Name = Arc<str>;
 pub type Text = Arc<str>;
 
 /// The longest name, in bytes of UTF-8. Lengths of names fit a byte; `Body` relies on it.
-/// Bytes of the longest name.
 pub const MAX_NAME: usize = 255;
 
 /// Why a text is no name, or nothing. Names are compared byte for byte and never normalised \[J1\].
