@@ -113,7 +113,7 @@ def _reachable(package: str) -> Path:
     return copy
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """A port below the range that outgoing connections take theirs from, so that it is still free after a restart."""
     for _ in range(200):
         port = random.randrange(20_000, 32_000)
@@ -177,7 +177,7 @@ class Server(ABC):
         self.flavour: Flavour = flavour
         self.durable = durable
         self.host = "127.0.0.1"
-        self.port = _free_port()
+        self.port = free_port()
         self.process: subprocess.Popen[bytes] | None = None
         # Messages and sort order must not depend on who runs the tests, libraries neither.
         self.environment = {"LC_ALL": "C", "PATH": "/usr/bin:/bin", "TZ": "UTC"}
@@ -237,7 +237,7 @@ class Server(ABC):
             self.kill()
             if not first or attempt == 4 or "address already in use" not in self.log_tail().lower():
                 break
-            self.port = _free_port()  # another took it between the look and the start
+            self.port = free_port()  # another took it between the look and the start
         raise ServerError(f"{self.name} ({self.flavour}) did not start:\n{self.log_tail()}")
 
     def _comes_up(self, process: subprocess.Popen[bytes]) -> bool:

@@ -23,7 +23,7 @@ from ferroq.testing.contract.claims import ClaimContract
 from ferroq.testing.contract.suite import ContractBase
 from ferroq.testing.contract.waiting import WaitContract
 from tests.contract.redis_backend import RedisBackend
-from tests.servers import Flavour, RedisServer
+from tests.servers import Flavour, RedisServer, free_port
 
 from .cluster import Cluster, Watched, cluster, watched
 from .support import BOUND, put, storage_on
@@ -194,30 +194,38 @@ class TestTls(Subset):
 
     @pytest.fixture
     async def backend(self, anyio_backend: object, certificates: Path) -> AsyncIterator[RedisBackend]:
-        with tls_server(certificates) as server:
-            port = server.options["tls-port"]
-            backend = TlsBackend(f"rediss://127.0.0.1:{port}", tls_ca_file=str(certificates / "ca.crt"))
+        with TlsServer(certificates) as server:
+            backend = TlsBackend(server.tls_url, tls_ca_file=str(certificates / "ca.crt"))
             yield backend
             await backend.close()
 
 
-def tls_server(certificates: Path) -> RedisServer:
-    server = RedisServer("debian")
-    server.options |= {
-        "tls-port": server.port + 1,
-        "tls-cert-file": certificates / "server.crt",
-        "tls-key-file": certificates / "server.key",
-        "tls-ca-cert-file": certificates / "ca.crt",
-        "tls-auth-clients": "no",
-    }
-    return server
+class TlsServer(RedisServer):
+    """Takes TLS on a second port, which is a fresh one whenever a start is tried: the last one may be taken."""
+
+    def __init__(self, certificates: Path) -> None:
+        super().__init__("debian")
+        self.options |= {
+            "tls-cert-file": certificates / "server.crt",
+            "tls-key-file": certificates / "server.key",
+            "tls-ca-cert-file": certificates / "ca.crt",
+            "tls-auth-clients": "no",
+        }
+
+    def _command(self) -> list[str | Path]:
+        self.options["tls-port"] = free_port()
+        return super()._command()
+
+    @property
+    def tls_url(self) -> str:
+        return f"rediss://{self.host}:{self.options['tls-port']}"
 
 
 @pytest.mark.anyio
 @promises("C3", "E4")
 async def test_a_certificate_of_nobody_we_know(certificates: Path) -> None:
-    with tls_server(certificates) as server:
-        url = f"rediss://127.0.0.1:{server.options['tls-port']}"
+    with TlsServer(certificates) as server:
+        url = server.tls_url
         with pytest.raises(StorageError):
             await RedisStorage(RedisConfig(url=url, command_timeout=0.5)).open()
         async with storage_on(url, tls_verify=False) as storage:
