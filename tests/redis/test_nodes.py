@@ -89,6 +89,20 @@ async def test_keys_between_two_nodes_are_waited_for() -> None:
         await patient.close()
 
 
+@promises("E4", "E5")
+async def test_the_reason_of_a_refusal_stays_when_nobody_answers_after_it() -> None:
+    for refusal in (b"-ERR Script attempted to access a non local key in a cluster node\r\n", b"-LOADING busy\r\n"):
+        async with Node(mute) as node:
+            script: list[bytes | None] = [None, refusal, slots_at(node.port)]
+            node.answer = lambda _, script=script: script.pop()  # type: ignore[misc]
+            asking = client(node, command_timeout=0.3)
+            with pytest.raises(StorageUnavailableError) as caught:
+                await asking.script("peek", PEEK, ())
+            assert (caught.value.retryable, caught.value.outcome) == (True, "not_applied")
+            assert node.asked == [b"CLUSTER", b"EVALSHA", b"CLUSTER"]
+            await asking.close()
+
+
 @promises("C3", "E4")
 async def test_a_first_host_that_is_switched_off_does_not_matter() -> None:
     async with Node(mute) as dead, Node(mute) as live:

@@ -14,10 +14,10 @@ import random
 from collections.abc import Sequence
 from typing import Any, Final
 
-from redis.exceptions import AskError, AuthenticationError, MovedError, RedisError, ResponseError
+from redis.exceptions import AskError, AuthenticationError, MovedError, RedisError, ResponseError, TryAgainError
 
 from .._lifecycle import Life
-from ..errors import Outcome, StorageClosedError, StorageError, StorageTimeoutError, StorageUnavailableError
+from ..errors import Outcome, StorageClosedError, StorageError, StorageTimeoutError
 from .config import RedisConfig
 from .connection import Pool, PoolExhausted, route_of
 from .faults import BACKEND, Advice, advice_of, code_of, translated
@@ -125,7 +125,7 @@ class Client:
                 ask = None
                 # Before the first answer ever, the address is as likely wrong as the server is away: said at once.
                 refused = isinstance(error, ResponseError) and advice_of(error) is Advice.GIVE_UP
-                hopeless = refused or isinstance(error, AuthenticationError) or not self._met
+                hopeless = refused or isinstance(error, AuthenticationError) or (not self._met and refusal is None)
                 if hopeless or self._closed or clock() + pause >= deadline:
                     # Where the time ran out after refusals, they are the reason.
                     reason = refusal if refusal is not None and isinstance(error, TimeoutError) else error
@@ -155,13 +155,13 @@ class Client:
                     command = packed((*head, *keys, *again))
                     pause = await self._wait(pause)
                     continue
-                advice = advice_of(error)
                 unexpected = script is not None and code_of(error) == "ERR"
-                # A key of the slot that is not here (yet): it is on its way between nodes. Scripts read before they
-                # write, so that nothing was done.
-                moving = unexpected and self.route.spread
-                if moving:
-                    advice = Advice.AGAIN
+                if unexpected and self.route.spread:
+                    # A key of the slot that is not here (yet): it is on its way between nodes. Scripts read before they
+                    # write, so that nothing was done. The server says TRYAGAIN of it for commands, but not for scripts.
+                    error = TryAgainError(f"TRYAGAIN the slot is moving between nodes: {error}")
+                    unexpected = False
+                advice = advice_of(error)
                 await self._put_away(wire, ask, broken=advice not in (Advice.GIVE_UP, Advice.LOAD))
                 ask = None
                 if advice is Advice.LOAD and script is not None:
@@ -169,11 +169,7 @@ class Client:
                     command = packed((*head, *keys, *(arguments if outcome == "not_applied" else again or arguments)))
                 elif advice is Advice.GIVE_UP or clock() + pause >= deadline:
                     # Scripts find most that can go wrong before they write. What they did not expect may come later.
-                    failed = self.failed(error, operation, "unknown" if unexpected and not moving else outcome)
-                    if moving:
-                        text = f"the slot is moving between nodes: {failed}"
-                        failed = StorageUnavailableError(text, backend=BACKEND, operation=operation, outcome=outcome)
-                    raise failed from error
+                    raise self.failed(error, operation, "unknown" if unexpected else outcome) from error
                 elif isinstance(error, MovedError):  # before AskError, of which the driver derives it
                     self.route.moved((error.host or (wire.endpoint or ("", 0))[0], int(error.port)))
                     await self._pool.forget()
