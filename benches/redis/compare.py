@@ -2,7 +2,7 @@
 
 Run: ``make bench-redis``, or ``python -m benches.redis.compare [--flavour debian] [--rounds 5] [--batches 1,10,…]``
 
-One server for all, with an AOF synced every second; it is emptied before each contender. All keep finished jobs,
+One server for all, with an AOF synced every second; it is empty when a contender begins. All keep finished jobs,
 carry a payload of about a hundred bytes and hold claims for at least 30 s. Contenders take turns in each round; ratios
 are taken within a round and shown as median and worst. Beside the rate: processor time a job, of the client and of the
 server. The command fails where a bar is missed.
@@ -49,19 +49,24 @@ def server_cpu(server: RedisServer) -> float:
     return int(Path(f"/proc/{server.pid}/task/{server.pid}/schedstat").read_text().split()[0]) / 1e9
 
 
+def empty(admin: Redis) -> None:
+    """Deletes everything before it returns: what a thread of the server frees later, the next contender would pay for."""
+    admin.execute_command("FLUSHALL", "SYNC")
+
+
 async def one(kind: type[Peer], server: RedisServer, admin: Redis, batch: int) -> dict[str, dict[str, float]]:
     """One contender's turn: rate, and processor time a job in µs."""
     jobs = max(batch, int(JOBS[batch] * kind.share) // batch * batch)
     found = {}
-    admin.flushall()
+    empty(admin)
     peer = kind()
     await peer.open(server.url)
     try:
         await peer.life(batch * IN_FLIGHT, batch)  # connections, scripts, caches
-        admin.flushall()
+        empty(admin)
         for operation in OPERATIONS:
             if operation == "life":
-                admin.flushall()
+                empty(admin)
             before = server_cpu(server)
             spent = await getattr(peer, operation)(jobs, batch)
             found[operation] = {
