@@ -4,8 +4,9 @@
 
 Scenarios: an empty table; many ready jobs; many future jobs; many jobs of another queue; many finished ones; after many
 have passed through; and a transaction held open for the whole run. Each is measured with lives (enqueue, claim, settle)
-in batches of 100 by one process, against the empty table in the same run. The server is one of its own, on disk, with
-fsync on, and full_page_writes off so that WAL leaves their images out; `--dsn` takes another.
+in batches of 100 by one process, taking turns with an empty store beside it: rates are medians of the turns, ratios
+medians of those within a turn, the worst one in brackets. The server is one of its own, on disk, with fsync on, and
+full_page_writes off so that WAL leaves their images out; `--dsn` takes another.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import asyncio
 import json
 import os
 import platform
+import statistics
 import time
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,8 @@ from ferroq.postgres import PostgresConfig, PostgresStorage
 from tests.servers import PostgresServer
 
 BATCH = 100
+TURNS = 10
+RATES = ("life_per_s", "enqueue_per_s", "claim_per_s", "settle_per_s")
 SETTINGS = ("server_version", "fsync", "synchronous_commit", "full_page_writes", "shared_buffers", "max_wal_size")
 PAYLOAD = ["x" * 96]
 
@@ -129,14 +133,20 @@ async def run(options: argparse.Namespace, dsn: str) -> dict[str, Any]:
     async def scenario(name: str, prepare: Any, queues: list[str] | None = None, keep: float | None = None) -> None:
         if only and name not in only:
             return
-        async with Bench(dsn, keep) as bench:
+        async with Bench(dsn, keep) as bench, Bench(dsn, schema="scale_empty") as empty:
             await prepare(bench)
             # Statements are prepared, pages are warm: what is compared is what is stored.
             await bench.lives(10 * BATCH, queues)
-            found[name] = await bench.lives(options.lives, queues)
-            found[name]["load"] = os.getloadavg()[0]
-            found[name]["sizes"] = await bench.size()
-            show(name, found)
+            await empty.lives(10 * BATCH)
+            turns = []
+            for turn in range(TURNS):
+                sides = [("ours", bench), ("empty", empty)]
+                pair = {}
+                for which, side in sides[:: 1 if turn % 2 else -1]:
+                    pair[which] = await side.lives(options.lives // TURNS, queues)
+                turns.append(pair)
+            found[name] = {**summary(turns), "load": os.getloadavg()[0], "sizes": await bench.size()}
+            show(name, found[name])
 
     async def nothing(bench: Bench) -> None: ...
 
@@ -160,7 +170,6 @@ async def run(options: argparse.Namespace, dsn: str) -> dict[str, Any]:
     await scenario("passed", passed)
     if options.huge:
         await scenario("ready, huge", ready(options.huge))
-    await scenario("empty again", nothing)
     if not only or "pinned" in only:
         async with Bench(dsn) as bench:
             await bench.lives(10 * BATCH)
@@ -170,19 +179,32 @@ async def run(options: argparse.Namespace, dsn: str) -> dict[str, Any]:
             await holder.fetchval("SELECT txid_current()")
             found["pinned"] = await bench.lives(options.pinned)
             found["pinned"]["load"] = os.getloadavg()[0]
-            show("pinned", found)
+            show("pinned", found["pinned"])
             await transaction.rollback()
             await holder.close()
     return found
 
 
-def show(name: str, found: dict[str, Any]) -> None:
-    """One scenario, against the empty table of the same run."""
-    one, empty = found[name], found.get("empty", {})
+def summary(turns: list[dict[str, dict[str, float]]]) -> dict[str, Any]:
+    """Medians of one scenario's turns, and its ratios to the empty store: median and worst."""
+    ours = [pair["ours"] for pair in turns]
+    ratios = {key: [pair["ours"][key] / pair["empty"][key] for pair in turns] for key in RATES}
+    return {
+        **{key: statistics.median(turn[key] for turn in ours) for key in (*RATES, "wal_per_life")},
+        "first_claims_ms": ours[0]["first_claims_ms"],
+        "last_claims_ms": ours[-1]["last_claims_ms"],
+        "ratios": {key: {"median": statistics.median(each), "worst": min(each)} for key, each in ratios.items()},
+        "turns": turns,
+    }
+
+
+def show(name: str, one: dict[str, Any]) -> None:
+    """One scenario, with its ratios to the empty store where it took turns with it."""
     parts = []
-    for key in ("life_per_s", "enqueue_per_s", "claim_per_s", "settle_per_s"):
-        ratio = f" ({one[key] / empty[key]:.2f}x)" if key in empty and name != "empty" else ""
-        parts.append(f"{key.removesuffix('_per_s')} {one[key] / 1000:.1f}k{ratio}")
+    for key in RATES:
+        ratio = one["ratios"][key] if "ratios" in one else None
+        against = f" {ratio['median']:.2f}x ({ratio['worst']:.2f})" if ratio else ""
+        parts.append(f"{key.removesuffix('_per_s')} {one[key] / 1000:.1f}k{against}")
     parts.append(f"claims {one['first_claims_ms']:.1f} ms at first, {one['last_claims_ms']:.1f} at last")
     parts.append(f"WAL {one['wal_per_life']:.0f} B a life, load {one['load']:.1f}")
     print(f"{name:14} " + ", ".join(parts), flush=True)
