@@ -68,9 +68,10 @@ async def update(
         dropped: the kinds whose jobs are not kept, as digits.
     """
     verdicts: list[StorageError | None] = [None] * len(jobs)
-    for places, remember, cells in runs:
+    for places, remember, soonest, own, cells in runs:
         slot, request = (client.slots.take(), client.slots.request()) if remember else ("", b"")
-        arguments: list[Argument] = [lock, dropped, slot, request, client.slots.keep, len(places), *cells]
+        arguments: list[Argument] = [lock, dropped, slot, request, client.slots.keep, len(places)]
+        arguments += ("" if soonest is None else soonest, own, *cells)
         try:
             answer = await client.script(operation, scripts.UPDATE, arguments, arguments, slot=slot)
         except StorageError as error:

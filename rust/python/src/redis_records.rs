@@ -22,14 +22,20 @@ const MOST: usize = 1_000;
 const MOST_BYTES: usize = 16 * 1024 * 1024;
 
 const FORMAT: u8 = 1;
-/// What `update` and `enqueue` send apart, since the script reads only this.
-const FRONT: usize = 60;
+/// What `update` puts before the part of a record that stays the server's own...
+const FRONT: usize = 44;
+/// ... which ends here.
+const OWN: usize = 60;
+/// By so much of its record a claim is known: as it was made or last renewed, and nothing changed since.
+const KNOWN: usize = 30;
 /// Where the names begin.
 const FIXED: usize = 70;
 /// Of a fresh enqueued job the script knows all up to here.
 const FRESH: usize = 52;
 /// `max_retries`, time-out, length of the job type.
 const SPEC: usize = 9;
+/// What `update` sends apart for the script's long way: due, and the number of retries.
+const DUE_AND_RETRIES: usize = 12;
 /// An answer of `update`.
 const VERDICT: usize = 52;
 /// Stands for arguments that are not even UTF-8: no JSON, so that reading them says so \[E3\].
@@ -40,7 +46,8 @@ const _: () = assert!(MAX_NAME <= u8::MAX as usize, "lengths of names are kept i
 /// A job at the moment of the call.
 struct Snapshot {
     record: Record,
-    token: u64,
+    /// Token and expiry; zeros without a claim.
+    lock: (u64, Micros),
     state: String,
 }
 
@@ -48,7 +55,7 @@ fn snapshot(py: Python<'_>, job: &Job, max_payload_bytes: usize, scope: Scope<'_
     let (record, lock) = job.snapshot(py, scope)?;
     record.check_size(max_payload_bytes).map_err(|error| convert(py, &error, scope))?;
     let state = state_to_compact(&record.state);
-    Ok(Snapshot { record, token: lock.map_or(0, |lock| lock.token.get()), state })
+    Ok(Snapshot { record, lock: lock.map_or((0, 0), |lock| (lock.token.get(), lock.expires_at)), state })
 }
 
 impl Snapshot {
@@ -62,8 +69,21 @@ impl Snapshot {
         self.record.body.arguments().len() + self.state.len() + metadata + 128
     }
 
-    /// The whole record; a version that is stored is never larger than 32 bits.
-    fn pack(&self, out: &mut Vec<u8>, version: u64, attempt: u32, token: u64) {
+    /// How the stored record begins if the claim is as its holder knows it.
+    fn known(&self) -> [u8; KNOWN] {
+        let mut out = [0; KNOWN];
+        let (token, expires_at) = self.lock;
+        out[..2].copy_from_slice(&[FORMAT, Kind::Processing as u8]);
+        out[2..6].copy_from_slice(&stored_version(self.record.version));
+        out[6..10].copy_from_slice(&self.record.attempt.to_be_bytes());
+        out[10..14].copy_from_slice(&self.record.crash_count.to_be_bytes());
+        out[14..22].copy_from_slice(&token.to_be_bytes());
+        out[22..].copy_from_slice(&expires_at.to_be_bytes());
+        out
+    }
+
+    /// The whole record, not under a claim. `trace` is the token that it ends.
+    fn pack(&self, out: &mut Vec<u8>, version: u64, (attempt, crash_count): (u32, u32), trace: u64) {
         let record = &self.record;
         let (id, queue) = (record.body.id(), record.queue.as_ref() as &str);
         let worker = record.state.worker().map_or("", AsRef::<str>::as_ref);
@@ -72,13 +92,14 @@ impl Snapshot {
         let head = FIXED + id.len() + queue.len() + SPEC + job_type.len() + metadata.len();
         out.clear();
         out.extend([FORMAT, self.kind() as u8]);
-        out.extend(u32::try_from(version).unwrap_or(u32::MAX).to_be_bytes());
+        out.extend(stored_version(version));
         out.extend(attempt.to_be_bytes());
-        out.extend([0; 4]); // crash_count
-        out.extend(token.to_be_bytes());
-        out.extend([0; 8]); // expires
+        out.extend(crash_count.to_be_bytes());
+        out.extend([0; 16]); // token, expires
         out.push(short(worker));
-        out.extend([0; 13]); // trace
+        out.extend(trace.to_be_bytes());
+        out.push(if trace > 0 { self.kind() as u8 } else { 0 });
+        out.extend(if trace > 0 { stored_version(version) } else { [0; 4] });
         out.extend(record.state.own_due().unwrap_or(0).to_be_bytes());
         out.extend(record.state.own_retry_count().unwrap_or(0).to_be_bytes());
         out.extend(size(record.body.method().len() + record.body.arguments().len()));
@@ -104,6 +125,11 @@ impl Snapshot {
         out.extend(body.method().as_bytes());
         out.extend(body.arguments().as_bytes());
     }
+}
+
+/// A version that is stored is never larger than 32 bits.
+fn stored_version(version: u64) -> [u8; 4] {
+    u32::try_from(version).unwrap_or(u32::MAX).to_be_bytes()
 }
 
 /// The length of a name.
@@ -172,7 +198,7 @@ pub(crate) fn pack_new<'py>(
             let kind = job.kind();
             places.push(*at);
             kinds.push(char::from(b'0' + kind as u8));
-            job.pack(&mut buffer, 1, u32::from(kind == Kind::Processing), 0);
+            job.pack(&mut buffer, 1, (u32::from(kind == Kind::Processing), 0), 0);
             let from = if kind == Kind::Enqueued { FRESH } else { 0 };
             cells.append(PyBytes::new(py, &buffer[from..]))?;
             job.pack_body(&mut buffer);
@@ -250,24 +276,39 @@ pub(crate) fn pack_updates<'py>(
         // A token answers for its own re-send, unless the job is gone by then or there was none.
         let remember = run.iter().any(|(_, job)| {
             let kind = job.kind();
-            job.token == 0 || kind == Kind::Processing || unkept.as_bytes().contains(&(b'0' + kind as u8))
+            job.lock.0 == 0 || kind == Kind::Processing || unkept.as_bytes().contains(&(b'0' + kind as u8))
         });
+        let first = run[0].1.kind();
+        let plain = !remember
+            && matches!(first, Kind::Succeeded | Kind::Deleted)
+            && run.iter().all(|(_, job)| job.kind() == first);
+        let soonest = run.iter().map(|(_, job)| job.lock.1).min().filter(|_| plain);
         let cells = PyList::empty(py);
         for (_, job) in run {
             cells.append(PyBytes::new(py, &place(job.record.sequence)))?;
         }
         let rests = PyList::empty(py);
+        let mut own = Vec::new();
         for (_, job) in run {
-            job.pack(&mut buffer, job.record.version, 0, job.token);
-            let (front, rest) = buffer.split_at(FRONT);
-            cells.append(PyBytes::new(py, front))?;
-            rests.append(PyBytes::new(py, rest))?;
+            let record = &job.record;
+            let version = record.version.saturating_add(1);
+            job.pack(&mut buffer, version, (record.attempt, record.crash_count), job.lock.0);
+            cells.append(PyBytes::new(py, &buffer[..FRONT]))?;
+            rests.append(PyBytes::new(py, &buffer[OWN..]))?;
+            if !plain {
+                own.extend(&buffer[FRONT..FRONT + DUE_AND_RETRIES]);
+            }
         }
         for rest in rests {
             cells.append(rest)?;
         }
+        if plain {
+            for (_, job) in run {
+                cells.append(PyBytes::new(py, &job.known()))?;
+            }
+        }
         let places: Vec<_> = run.iter().map(|(at, _)| at).collect();
-        list.append((places, remember, cells))?;
+        list.append((places, remember, soonest, PyBytes::new(py, &own), cells))?;
     }
     Ok((errors, list))
 }
@@ -282,7 +323,18 @@ pub(crate) fn accept_updates(
     answer: &[u8],
 ) -> PyResult<Vec<(usize, u8)>> {
     let strange = || PyValueError::new_err("the answer is not one of so many jobs");
-    if answer.len() != VERDICT * places.len() || cells.len() != 3 * places.len() {
+    if answer.is_empty() && cells.len() == 4 * places.len() {
+        // All are settled as their holder knew them.
+        for (&at, front) in places.iter().zip(&cells[places.len()..]) {
+            let version = read_u32(front.as_bytes(), 2).ok_or_else(strange)?;
+            jobs.get(at).ok_or_else(strange)?.get().with_record(py, |record, lock| {
+                record.version = version.into();
+                *lock = None;
+            });
+        }
+        return Ok(Vec::new());
+    }
+    if answer.len() != VERDICT * places.len() || cells.len() < 3 * places.len() {
         return Err(strange());
     }
     let fronts = &cells[places.len()..];
@@ -294,7 +346,7 @@ pub(crate) fn accept_updates(
         }
         let front = front.as_bytes();
         let read = || {
-            let holds = front.get(1) == Some(&(Kind::Processing as u8)) && read_u64(front, 14)? > 0;
+            let holds = front.get(1) == Some(&(Kind::Processing as u8)) && read_u64(front, 31)? > 0;
             let token = read_u64(cell, 13)?;
             Some(Written {
                 version: read_u32(cell, 1)?.into(),

@@ -5,9 +5,12 @@
 --
 -- ARGV 1 length of a claim lock, µs  2 kinds that are not kept, as digits  3 slot, or "" when a re-send needs no memory
 --      4 request, 8 bytes  5 milliseconds to remember it  6 how many jobs
---      then six bytes a job: where it may lie (its sequence as the caller knows it); then the first 60 bytes of each
---      job's record, in which version and token are those that the caller holds; then the rest of each
--- Returns 52 bytes a job: code, then the record's bytes 3..30 (version, attempt, crash_count, token, expires), 45..60 (due,
+--      7 where all are settlements under a token to one kind, succeeded or deleted: the earliest expiry of their claims, else ""
+--      8 unless 7: I8 due and I4 retry_count of each, by the caller
+--      then six bytes a job: where it may lie (its sequence as the caller knows it); then the first 44 bytes of each
+--      job's record, as it will be if it is as the caller knows it, not under a claim, the caller's token as trace token;
+--      then what follows the 60th byte of each; then, with 7, the first 30 of each as the caller knows it
+-- Returns "" when all were settled as the caller knew them; else 52 bytes a job: code, then the record's bytes 3..30 (version, attempt, crash_count, token, expires), 45..60 (due,
 -- retry_count, size), sequence, and 1 when a claim lock was taken.
 -- Codes: 0 done, 1 not found, 2 lock lost, 3 locked, 4 stale version, 5 not a record.
 local lock, slot, request, count = tonumber(ARGV[1]), ARGV[3], ARGV[4], tonumber(ARGV[6])
@@ -20,7 +23,7 @@ for i = 1, #ARGV[2] do unkept[byte(ARGV[2], i) - 48] = true end
 
 local REFUSED = string.rep('\0', 51)
 local Z16 = string.rep('\0', 16)
-local SEQ, HEAD, TAIL = 6, 6 + count, 6 + 2 * count
+local SEQ, HEAD, TAIL, own = 8, 8 + count, 8 + 2 * count, ARGV[8]
 local heads = {}
 for from = 1, count, 100 do
   local part = call('HMGET', JOB, unpack(ARGV, SEQ + from, SEQ + math.min(from + 99, count)))
@@ -56,7 +59,8 @@ for i = 1, count do
     code = 5
   else
     local _, kind, version, attempt, crash, token, expires = unpackn('>BBI4I4I4I8I8', h)
-    local _, to, known, _, _, held = unpackn('>BBI4I4I4I8', a)
+    local _, to, after = unpackn('>BBI4', a)
+    local held, known = unpackn('>I8', a, 32), after - 1
     local repeated = false
     if held > 0 then
       if kind ~= 1 or token ~= held then
@@ -75,7 +79,7 @@ for i = 1, count do
       out[i] = '\0' .. sub(h, 41, 44) .. sub(h, 7, 14) .. Z16 .. sub(h, 45, 60) .. seq6 .. '\0'
     elseif code == 0 then
       local version4, to1 = pack('>I4', version + 1), char(to)
-      local counts, retry4 = sub(h, 7, 14), sub((to == 3 or to == 6) and a or h, 53, 56)
+      local counts, retry4 = sub(h, 7, 14), (to == 3 or to == 6) and sub(own, 12 * i - 3, 12 * i) or sub(h, 53, 56)
       local claim, trace, due8 = Z16, nil, nil
       if to == 1 then
         if kind == 1 then
@@ -91,7 +95,7 @@ for i = 1, count do
         trace = sub(h, 32, 44)
       end
       if to > 4 then
-        due8 = sub(a, 45, 52)
+        due8 = sub(own, 12 * i - 11, 12 * i - 4)
       elseif to == 0 and kind ~= 0 then
         due8 = now8
       else
