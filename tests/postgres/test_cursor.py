@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 import asyncpg
@@ -59,6 +60,28 @@ async def test_it_comes_with_a_pinned_horizon_and_goes_with_it(
         assert time.monotonic() < deadline
         await storage.enqueue(Job("work"))
         assert await storage.fetch_and_lock_job("w", queues) is not None
+
+
+@promises("Q27", "Q24")
+@pytest.mark.parametrize("queues", [None, ["default"]])
+async def test_it_stays_when_the_dead_entries_are_marked_but_not_vacuumed(
+    storage: PostgresStorage, connection: asyncpg.Connection, queues: list[str] | None
+) -> None:
+    schema = storage.config.schema_name
+    await connection.execute(f"ALTER TABLE {schema}.ready SET (autovacuum_enabled = false)")
+    await connection.execute(
+        f"INSERT INTO {schema}.ready SELECT -seq, seq, 1, -1, 1, 0, 0, 0, 0, NULL, NULL, NULL, 'default', NULL"
+        " FROM generate_series(1, 100000) seq"
+    )
+    await connection.execute(f"DELETE FROM {schema}.ready")
+    await storage.enqueue_many([Job("work") for _ in range(10)])
+    for _ in range(4):
+        assert await storage.fetch_and_lock_job("w", queues) is not None  # the first marks them, and wades
+        assert cursors(storage) == 1
+        await asyncio.sleep(0.11)  # the next starts at the front
+    await connection.execute(f"VACUUM {schema}.ready")
+    assert await storage.fetch_and_lock_job("w", queues) is not None
+    assert cursors(storage) == 0
 
 
 @promises("Q27", "Q24")

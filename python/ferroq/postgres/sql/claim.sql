@@ -43,7 +43,7 @@ SELECT t.id, t.method, t.arguments, t.created_at, t.queue, t.priority, t.max_ret
        t.metadata, t.attempt, t.crash_count, t.retry_count, t.version, t.seq, t.token, c.now AS since,
        t.kind = 1 AS lapsed, t.due,
        (SELECT w.pending::int + 2 * (n.taken < n.picked)::int + 4 * ({more})::int
-               + 8 * ({waded_so_far} - w.waded_before)
+               + 8 * greatest(0, {waded_so_far} - w.waded_before)
           FROM (SELECT (SELECT count(*) FROM taken) AS taken, (SELECT count(*) FROM picked) AS picked OFFSET 0) n
          CROSS JOIN wave w) AS head
   FROM clock c
