@@ -64,7 +64,7 @@ UpdateRun: TypeAlias = tuple[
     bool,  # 1 whether a re-send needs the answer to be remembered
     int | None,  # 2 the earliest expiry of the claims, µs, if all end in one kind, succeeded or deleted
     bytes,  # 3 due time (I8) and retry_count (I4) of each; nothing where 2 is not None
-    list[bytes],  # 4 where each may lie, then the front of each record, then the rest of each; with 2, how each begins now
+    list[bytes],  # 4 where each may lie, then the front of each record, then the rest of each; with 2, how each begins
 ]
 
 Claimed: TypeAlias = tuple[

@@ -32,8 +32,8 @@ _FIRST_LAPSED = (
 
 # Dead index entries that this session's statements have met: those they read, less those whose rows they saw. What a
 # claim waded through tells whether dead ones pile up. A count, where a duration would mistake a busy machine for it.
-# Those that an earlier scan marked as dead are not read one by one any more, but stay in the index until a vacuum: of them
-# only the pages are counted, each as {page} entries, less what a page holds of rows that are seen.
+# Those that an earlier scan marked as dead are not read one by one any more, but stay in the index until a vacuum. Of
+# them only the pages can be counted: each as {page} entries, which rows on it that were seen take back.
 # Needs track_counts, as autovacuum does.
 _WADED_SO_FAR = "({})".format(
     " + ".join(
