@@ -181,6 +181,29 @@ class HeldUpdateContract:
         await refused(backend, storage, LockLostError, "update", other)
         assert held(other).worker_id == A
 
+    @promises("L3", "L2")
+    @pytest.mark.parametrize("one", [True, False])
+    async def test_a_copy_from_before_a_renewal_and_a_change_settles(
+        self, backend: ContractBackend, storage: Storage, one: bool
+    ) -> None:
+        job = await put_claimed(storage)
+        renewed, changed = copy.copy(job), copy.copy(job)
+        assert await storage.extend_job_locks([job], LONG) == [True]
+        renewed.metadata["by"] = "a copy"
+        await storage.update(renewed)
+        assert renewed.version == changed.version + 1
+        changed.set_state(JobState.succeeded(5))
+        if one:
+            await storage.update(changed)
+        else:
+            await storage.enqueue(Job("work", id="y"))
+            beside = await claim(storage, A)
+            beside.set_state(JobState.succeeded(5))
+            assert await storage.update_many([changed, beside]) == [None, None]
+            assert (beside.version, beside.lock) == ((await stored(storage, "y")).version, None)
+        assert (changed.version, changed.lock) == (renewed.version + 1, None)
+        assert (await stored(storage, "x")).version == changed.version
+
     @promises("L3", "Q15", "L2")
     async def test_a_repeat_is_accepted_until_the_next_settlement(
         self, backend: ContractBackend, storage: Storage
