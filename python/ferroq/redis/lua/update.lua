@@ -5,13 +5,14 @@
 --
 -- ARGV 1 length of a claim lock, µs  2 kinds that are not kept, as digits  3 slot, or "" when a re-send needs no memory
 --      4 request, 8 bytes  5 milliseconds to remember it  6 how many jobs
---      7 where all are settlements under a token to one kind, succeeded or deleted: the earliest expiry of their claims, else ""
---      8 unless 7: I8 due and I4 retry_count of each, by the caller
+--      7 where all are settlements under a token to one kind, succeeded or deleted: the earliest expiry of their claims,
+--      else ""  8 I8 due and I4 retry_count of each, by the caller; "" with 7
 --      then six bytes a job: where it may lie (its sequence as the caller knows it); then the first 44 bytes of each
---      job's record, as it will be if it is as the caller knows it, not under a claim, the caller's token as trace token;
+--      job's record as it will be if it is what the caller knows, not under a claim, the caller's token as trace token;
 --      then what follows the 60th byte of each; then, with 7, the first 30 of each as the caller knows it
--- Returns "" when all were settled as the caller knew them; else 52 bytes a job: code, then the record's bytes 3..30 (version, attempt, crash_count, token, expires), 45..60 (due,
--- retry_count, size), sequence, and 1 when a claim lock was taken.
+-- Returns "" when all were settled as the caller knew them; else 52 bytes a job: code, then the record's bytes 3..30
+-- (version, attempt, crash_count, token, expires), 45..60 (due, retry_count, size), sequence, and 1 when a claim lock was
+-- taken.
 -- Codes: 0 done, 1 not found, 2 lock lost, 3 locked, 4 stale version, 5 not a record.
 local lock, slot, request, count = tonumber(ARGV[1]), ARGV[3], ARGV[4], tonumber(ARGV[6])
 if slot ~= '' then
