@@ -454,7 +454,7 @@ def pack_updates(
     errors of jobs that cannot be sent. `unkept`: the digits of the kinds that are not kept."""
 
 def accept_updates(
-    jobs: builtins.list[Job], places: builtins.list[int], cells: builtins.list[bytes], answer: bytes
+    jobs: builtins.list[Job], places: builtins.list[int], letter: bytes, answer: bytes
 ) -> builtins.list[tuple[int, int]]:
     """Writes the accepted updates of a run back. Place and code of the others."""
 

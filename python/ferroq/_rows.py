@@ -63,8 +63,8 @@ UpdateRun: TypeAlias = tuple[
     list[int],  # 0 places of the jobs
     bool,  # 1 whether a re-send needs the answer to be remembered
     int | None,  # 2 the earliest expiry of the claims, µs, if all end in one kind, succeeded or deleted
-    bytes,  # 3 due time (I8) and retry_count (I4) of each; nothing where 2 is not None
-    list[bytes],  # 4 where each may lie, then the front of each record, then the rest of each; with 2, how each begins
+    bytes,  # 3 the letter: what the script goes by, 32 bytes a job
+    list[bytes],  # 4 what follows the 60th byte of each record
 ]
 
 Claimed: TypeAlias = tuple[

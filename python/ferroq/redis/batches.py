@@ -68,17 +68,17 @@ async def update(
         dropped: the kinds whose jobs are not kept, as digits.
     """
     verdicts: list[StorageError | None] = [None] * len(jobs)
-    for places, remember, soonest, own, cells in runs:
+    for places, remember, soonest, letter, rests in runs:
         slot, request = (client.slots.take(), client.slots.request()) if remember else ("", b"")
         arguments: list[Argument] = [lock, dropped, slot, request, client.slots.keep, len(places)]
-        arguments += ("" if soonest is None else soonest, own, *cells)
+        arguments += ("" if soonest is None else soonest, letter, *rests)
         try:
             answer = await client.script(operation, scripts.UPDATE, arguments, arguments, slot=slot)
         except StorageError as error:
             for at in places:
                 verdicts[at] = error
             continue
-        for at, code in _native.accept_updates(jobs, places, cells, answer):
+        for at, code in _native.accept_updates(jobs, places, letter, answer):
             kind, text = _REFUSALS[code]
             name = jobs[at].id
             verdicts[at] = kind(text.format(name), job_ids=(name,), backend=BACKEND, operation=operation)  # type: ignore[call-arg]

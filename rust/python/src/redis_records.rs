@@ -22,20 +22,17 @@ const MOST: usize = 1_000;
 const MOST_BYTES: usize = 16 * 1024 * 1024;
 
 const FORMAT: u8 = 1;
-/// What `update` puts before the part of a record that stays the server's own...
-const FRONT: usize = 44;
-/// ... which ends here.
+/// Up to here the script makes a record itself out of the stored one and of the job's place in the letter.
 const OWN: usize = 60;
-/// By so much of its record a claim is known: as it was made or last renewed, and nothing changed since.
-const KNOWN: usize = 30;
+/// What `update` tells of a job apart from what it is to be stored as: sequence, kind, version, token, length of the worker,
+/// due, retry_count.
+const LETTER: usize = 32;
 /// Where the names begin.
 const FIXED: usize = 70;
 /// Of a fresh enqueued job the script knows all up to here.
 const FRESH: usize = 52;
 /// `max_retries`, time-out, length of the job type.
 const SPEC: usize = 9;
-/// What `update` sends apart for the script's long way: due, and the number of retries.
-const DUE_AND_RETRIES: usize = 12;
 /// An answer of `update`.
 const VERDICT: usize = 52;
 /// Stands for arguments that are not even UTF-8: no JSON, so that reading them says so \[E3\].
@@ -69,40 +66,42 @@ impl Snapshot {
         self.record.body.arguments().len() + self.state.len() + metadata + 128
     }
 
-    /// How the stored record begins if the claim is as its holder knows it.
-    fn known(&self) -> [u8; KNOWN] {
-        let mut out = [0; KNOWN];
-        let (token, expires_at) = self.lock;
-        out[..2].copy_from_slice(&[FORMAT, Kind::Processing as u8]);
-        out[2..6].copy_from_slice(&stored_version(self.record.version));
-        out[6..10].copy_from_slice(&self.record.attempt.to_be_bytes());
-        out[10..14].copy_from_slice(&self.record.crash_count.to_be_bytes());
-        out[14..22].copy_from_slice(&token.to_be_bytes());
-        out[22..].copy_from_slice(&expires_at.to_be_bytes());
-        out
+    /// What the script goes by when it updates the job.
+    fn pack_letter(&self, out: &mut Vec<u8>) {
+        let state = &self.record.state;
+        out.extend(place(self.record.sequence));
+        out.push(self.kind() as u8);
+        out.extend(stored_version(self.record.version.saturating_add(1)));
+        out.extend(self.lock.0.to_be_bytes());
+        out.push(short(state.worker().map_or("", AsRef::<str>::as_ref)));
+        out.extend(state.own_due().unwrap_or(0).to_be_bytes());
+        out.extend(state.own_retry_count().unwrap_or(0).to_be_bytes());
     }
 
-    /// The whole record, not under a claim. `trace` is the token that it ends.
-    fn pack(&self, out: &mut Vec<u8>, version: u64, (attempt, crash_count): (u32, u32), trace: u64) {
+    /// The whole record of a new job, not under a claim.
+    fn pack(&self, out: &mut Vec<u8>) {
+        let record = &self.record;
+        out.clear();
+        out.extend([FORMAT, self.kind() as u8]);
+        out.extend(1_u32.to_be_bytes()); // version
+        out.extend(u32::from(self.kind() == Kind::Processing).to_be_bytes()); // attempt
+        out.extend([0; 4 + 16]); // crash_count, token, expires
+        out.push(short(record.state.worker().map_or("", AsRef::<str>::as_ref)));
+        out.extend([0; 13]); // the trace of a settlement
+        out.extend(record.state.own_due().unwrap_or(0).to_be_bytes());
+        out.extend(record.state.own_retry_count().unwrap_or(0).to_be_bytes());
+        out.extend(size(record.body.method().len() + record.body.arguments().len()));
+        self.pack_rest(out);
+    }
+
+    /// What a record has behind its first 60 bytes: what `update` replaces.
+    fn pack_rest(&self, out: &mut Vec<u8>) {
         let record = &self.record;
         let (id, queue) = (record.body.id(), record.queue.as_ref() as &str);
         let worker = record.state.worker().map_or("", AsRef::<str>::as_ref);
         let job_type = record.job_type().map_or("", AsRef::<str>::as_ref);
         let metadata = record.metadata().map_or("", AsRef::<str>::as_ref);
         let head = FIXED + id.len() + queue.len() + SPEC + job_type.len() + metadata.len();
-        out.clear();
-        out.extend([FORMAT, self.kind() as u8]);
-        out.extend(stored_version(version));
-        out.extend(attempt.to_be_bytes());
-        out.extend(crash_count.to_be_bytes());
-        out.extend([0; 16]); // token, expires
-        out.push(short(worker));
-        out.extend(trace.to_be_bytes());
-        out.push(if trace > 0 { self.kind() as u8 } else { 0 });
-        out.extend(if trace > 0 { stored_version(version) } else { [0; 4] });
-        out.extend(record.state.own_due().unwrap_or(0).to_be_bytes());
-        out.extend(record.state.own_retry_count().unwrap_or(0).to_be_bytes());
-        out.extend(size(record.body.method().len() + record.body.arguments().len()));
         out.extend(record.priority.to_be_bytes());
         out.extend(size(head));
         out.extend([short(id), short(queue)]);
@@ -198,7 +197,7 @@ pub(crate) fn pack_new<'py>(
             let kind = job.kind();
             places.push(*at);
             kinds.push(char::from(b'0' + kind as u8));
-            job.pack(&mut buffer, 1, (u32::from(kind == Kind::Processing), 0), 0);
+            job.pack(&mut buffer);
             let from = if kind == Kind::Enqueued { FRESH } else { 0 };
             cells.append(PyBytes::new(py, &buffer[from..]))?;
             job.pack_body(&mut buffer);
@@ -283,32 +282,16 @@ pub(crate) fn pack_updates<'py>(
             && matches!(first, Kind::Succeeded | Kind::Deleted)
             && run.iter().all(|(_, job)| job.kind() == first);
         let soonest = run.iter().map(|(_, job)| job.lock.1).min().filter(|_| plain);
-        let cells = PyList::empty(py);
-        for (_, job) in run {
-            cells.append(PyBytes::new(py, &place(job.record.sequence)))?;
-        }
+        let mut letter = Vec::with_capacity(LETTER * run.len());
         let rests = PyList::empty(py);
-        let mut own = Vec::new();
         for (_, job) in run {
-            let record = &job.record;
-            let version = record.version.saturating_add(1);
-            job.pack(&mut buffer, version, (record.attempt, record.crash_count), job.lock.0);
-            cells.append(PyBytes::new(py, &buffer[..FRONT]))?;
-            rests.append(PyBytes::new(py, &buffer[OWN..]))?;
-            if !plain {
-                own.extend(&buffer[FRONT..FRONT + DUE_AND_RETRIES]);
-            }
-        }
-        for rest in rests {
-            cells.append(rest)?;
-        }
-        if plain {
-            for (_, job) in run {
-                cells.append(PyBytes::new(py, &job.known()))?;
-            }
+            job.pack_letter(&mut letter);
+            buffer.clear();
+            job.pack_rest(&mut buffer);
+            rests.append(PyBytes::new(py, &buffer))?;
         }
         let places: Vec<_> = run.iter().map(|(at, _)| at).collect();
-        list.append((places, remember, soonest, PyBytes::new(py, &own), cells))?;
+        list.append((places, remember, soonest, PyBytes::new(py, &letter), rests))?;
     }
     Ok((errors, list))
 }
@@ -319,14 +302,18 @@ pub(crate) fn accept_updates(
     py: Python<'_>,
     jobs: Vec<Bound<'_, Job>>,
     places: Vec<usize>,
-    cells: Vec<Bound<'_, PyBytes>>,
+    letter: &[u8],
     answer: &[u8],
 ) -> PyResult<Vec<(usize, u8)>> {
     let strange = || PyValueError::new_err("the answer is not one of so many jobs");
-    if answer.is_empty() && cells.len() == 4 * places.len() {
+    if letter.len() != LETTER * places.len() {
+        return Err(strange());
+    }
+    let sent = places.iter().zip(letter.chunks_exact(LETTER));
+    if answer.is_empty() {
         // All are settled as their holder knew them.
-        for (&at, front) in places.iter().zip(&cells[places.len()..]) {
-            let version = read_u32(front.as_bytes(), 2).ok_or_else(strange)?;
+        for (&at, own) in sent {
+            let version = read_u32(own, 7).ok_or_else(strange)?;
             jobs.get(at).ok_or_else(strange)?.get().with_record(py, |record, lock| {
                 record.version = version.into();
                 *lock = None;
@@ -334,19 +321,17 @@ pub(crate) fn accept_updates(
         }
         return Ok(Vec::new());
     }
-    if answer.len() != VERDICT * places.len() || cells.len() < 3 * places.len() {
+    if answer.len() != VERDICT * places.len() {
         return Err(strange());
     }
-    let fronts = &cells[places.len()..];
     let mut refused = Vec::new();
-    for ((&at, front), cell) in places.iter().zip(fronts).zip(answer.chunks_exact(VERDICT)) {
+    for ((&at, own), cell) in sent.zip(answer.chunks_exact(VERDICT)) {
         if cell[0] != 0 {
             refused.push((at, cell[0]));
             continue;
         }
-        let front = front.as_bytes();
         let read = || {
-            let holds = front.get(1) == Some(&(Kind::Processing as u8)) && read_u64(front, 31)? > 0;
+            let holds = own[6] == Kind::Processing as u8 && read_u64(own, 11)? > 0;
             let token = read_u64(cell, 13)?;
             Some(Written {
                 version: read_u32(cell, 1)?.into(),

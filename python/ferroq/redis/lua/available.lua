@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- include: base record commit locks place fail takeover order
+-- include: base runs record commit locks place fail takeover order
 --
 -- A page of what claims would return now, in claim order [Q7]. It tidies the indexes as a claim does, and changes no job.
 --

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- include: base quick_one quick_claim_one quick quick_claim recall record commit locks place fail takeover order
+-- include: base quick_one quick_claim_one runs quick quick_claim recall record commit locks place fail takeover order
 --
 -- Claims up to `limit` available jobs in claim order [Q8, Q11, Q24..Q26, L1, L2, L4].
 --

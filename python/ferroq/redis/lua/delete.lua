@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- include: base record commit fail
+-- include: base runs record commit fail
 --
 -- Removes a job with its locks and from every index [Q4]. ARGV 1 id. Returns 1, or 0 when there is none.
 local id = ARGV[1]

@@ -1,5 +1,5 @@
 #!lua
--- include: base quick_one quick_enqueue_one quick quick_enqueue tokens recall record commit locks
+-- include: base quick_one quick_enqueue_one runs quick quick_enqueue tokens recall record commit locks
 --
 -- Stores new jobs, all or none [Q1, Q12].
 --
@@ -100,7 +100,10 @@ for i = 1, count do
       if due <= now then wakes[queue_of(h)] = (wakes[queue_of(h)] or 0) + 1 end
     end
     if not unkept[kind] then
-      if kind > 1 and kind < 5 then into(done, kind, S(now), seq6) end
+      if kind > 1 and kind < 5 then
+        h = sub(h, 1, 22) .. due8 .. sub(h, 31)
+        into(done, kind, S(now), seq6)
+      end
       jobs[n + 1], jobs[n + 2] = seq6, h
       bodies[n + 1], bodies[n + 2] = ids[i], seq6 .. body
       n = n + 2

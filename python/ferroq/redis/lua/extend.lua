@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- include: base record commit
+-- include: base runs record commit
 --
 -- Renews claims [Q14]. ARGV 1 length, µs  then three a job: six bytes where it may lie, id, token.
 -- Returns {expires, "1" or "0" a job, as one text}.

@@ -1,11 +1,14 @@
 #!lua flags=no-writes
--- include: base record locks
+-- include: base runs record locks
 --
 -- Whether claims may succeed now [Q16]. ARGV queues to look at.
 -- Returns {1 if more came due than one claim takes over, microseconds until the next timer, 1 if some queue has jobs,
 -- "1" or "0" a queue}; a queue has jobs also where a claim would first take them over.
-local fields = call('ZRANGE', TIMERS, '-inf', S(now), 'BYSCORE', 'LIMIT', 0, 101)
-local wave = #fields > 100
+local timers, fields = call('ZRANGE', TIMERS, '-inf', S(now), 'BYSCORE', 'LIMIT', 0, 101), {}
+for _, member in ipairs(timers) do
+  for _, seq6 in ipairs(#member == 7 and claimed_of(member) or {member}) do fields[#fields + 1] = seq6 end
+end
+local wave = #timers > 100 or #fields > 100
 local after = call('ZRANGE', TIMERS, '(' .. S(now), '+inf', 'BYSCORE', 'LIMIT', 0, 1, 'WITHSCORES')[2]
 if any_lock then
   local ended = call('ZRANGE', ENDS, '-inf', S(now), 'BYSCORE', 'LIMIT', 0, 1001)
@@ -22,7 +25,9 @@ local fresh = {}
 if not wave then
   for _, seq6 in ipairs(fields) do
     local h = call('HGET', JOB, seq6)
-    if sound(h) and (byte(h, 2) < 2 or byte(h, 2) > 4) and not (any_lock and locks_on({id_of(h)})[1]) then
+    local kind = sound(h) and byte(h, 2)
+    local waits = kind and (kind == 0 or kind == 1 and unpackn('>I8', h, 23) <= now or kind > 4)
+    if waits and not (any_lock and locks_on({id_of(h)})[1]) then
       fresh[queue_of(h)] = true
       some = true
     end

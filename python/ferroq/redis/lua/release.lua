@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- include: base record commit locks
+-- include: base runs record commit locks
 --
 -- Gives claims back unspent, by token [Q15]. An id must not come twice in one call.
 --

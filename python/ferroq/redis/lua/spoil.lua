@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- include: base record commit
+-- include: base runs record commit
 --
 -- Moves claimed jobs that the caller cannot decode to failed [E3]; their bytes stay. ARGV three a job: six bytes of its
 -- sequence, token, "1" where the body of its id is not its own: then it is no record from now on, so that whatever

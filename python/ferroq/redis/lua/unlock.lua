@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- include: base record commit locks place
+-- include: base runs record commit locks place
 --
 -- Frees a worker's live explicit lock, or else gives back its live claim [Q10, L6]. ARGV 1 id  2 worker. Returns 1 or 0.
 local id, worker = ARGV[1], ARGV[2]

@@ -1,15 +1,13 @@
 #!lua flags=allow-oom
--- include: base quick_one quick_settle_one quick quick_settle tokens recall record commit locks place
+-- include: base quick_one quick_settle_one runs quick quick_settle tokens recall record commit locks place
 --
 -- Replaces stored jobs [Q3, Q13, L3]. An id must not come twice in one call.
 --
 -- ARGV 1 length of a claim lock, µs  2 kinds that are not kept, as digits  3 slot, or "" when a re-send needs no memory
 --      4 request, 8 bytes  5 milliseconds to remember it  6 how many jobs
 --      7 where all are settlements under a token to one kind, succeeded or deleted: the earliest expiry of their claims,
---      else ""  8 I8 due and I4 retry_count of each, by the caller; "" with 7
---      then six bytes a job: where it may lie (its sequence as the caller knows it); then the first 44 bytes of each
---      job's record as it will be if it is what the caller knows, not under a claim, the caller's token as trace token;
---      then what follows the 60th byte of each; then, with 7, the first 30 of each as the caller knows it
+--      else ""  8 the letter, 32 bytes a job: its sequence as the caller knows it, B kind and I4 version to be, I8 token, B
+--      length of the worker, I8 due and I4 retry_count  9.. what follows the 60th byte of each record
 -- Returns "" when all were settled as the caller knew them; else 52 bytes a job: code, then the record's bytes 3..30
 -- (version, attempt, crash_count, token, expires), 45..60 (due, retry_count, size), sequence, and 1 when a claim lock was
 -- taken.
@@ -24,17 +22,17 @@ for i = 1, #ARGV[2] do unkept[byte(ARGV[2], i) - 48] = true end
 
 local REFUSED = string.rep('\0', 51)
 local Z16 = string.rep('\0', 16)
-local SEQ, HEAD, TAIL, own = 8, 8 + count, 8 + 2 * count, ARGV[8]
-local heads = {}
+local letter, heads, where = ARGV[8], {}, {}
+for i = 1, count do where[i] = sub(letter, 32 * i - 31, 32 * i - 26) end
 for from = 1, count, 100 do
-  local part = call('HMGET', JOB, unpack(ARGV, SEQ + from, SEQ + math.min(from + 99, count)))
+  local part = call('HMGET', JOB, unpack(where, from, math.min(from + 99, count)))
   for i = 1, #part do heads[from + i - 1] = part[i] end
 end
 local out, n = {}, 0
 local now8, instant_now = pack('>I8', now), S(now)
-local ids, where = {}, {}
+local ids = {}
 for i = 1, count do
-  local h, tail, seq6 = heads[i], ARGV[TAIL + i], ARGV[SEQ + i]
+  local h, tail, seq6 = heads[i], ARGV[8 + i], where[i]
   local id = sub(tail, 11, 10 + byte(tail, 9))
   if not sound(h) or id_of(h) ~= id then
     -- The caller does not know where the job lies (or it is another one of that id by now).
@@ -52,7 +50,7 @@ end
 local locks = locks_on(ids)
 local expires8 = pack('>I8', now + lock)
 for i = 1, count do
-  local h, a, tail, seq6 = heads[i], ARGV[HEAD + i], ARGV[TAIL + i], where[i]
+  local h, tail, seq6 = heads[i], ARGV[8 + i], where[i]
   local code = 0
   if not h then
     code = 1
@@ -60,8 +58,8 @@ for i = 1, count do
     code = 5
   else
     local _, kind, version, attempt, crash, token, expires = unpackn('>BBI4I4I4I8I8', h)
-    local _, to, after = unpackn('>BBI4', a)
-    local held, known = unpackn('>I8', a, 32), after - 1
+    local to, after, held, wide = unpackn('>BI4I8B', letter, 32 * i - 25)
+    local known = after - 1
     local repeated = false
     if held > 0 then
       if kind ~= 1 or token ~= held then
@@ -74,13 +72,15 @@ for i = 1, count do
       code = 4
     elseif to == 1 and kind ~= 1 and locks and locks[i] then
       local worker = unpackn('>I4', tail, 5) - 60
-      if holder_of(locks[i]) ~= sub(tail, worker + 1, worker + byte(a, 31)) then code = 3 end
+      if holder_of(locks[i]) ~= sub(tail, worker + 1, worker + wide) then code = 3 end
     end
     if repeated then
       out[i] = '\0' .. sub(h, 41, 44) .. sub(h, 7, 14) .. Z16 .. sub(h, 45, 60) .. seq6 .. '\0'
     elseif code == 0 then
       local version4, to1 = pack('>I4', version + 1), char(to)
-      local counts, retry4 = sub(h, 7, 14), (to == 3 or to == 6) and sub(own, 12 * i - 3, 12 * i) or sub(h, 53, 56)
+      local counts, retry4 = sub(h, 7, 14), (to == 3 or to == 6) and sub(letter, 32 * i - 3, 32 * i) or sub(h, 53, 56)
+      -- A kept claim's timer and a finished job's place in the order of finish stay.
+      local stays = kind == to and (kind == 1 and expires > now or kind > 1 and kind < 5)
       local claim, trace, due8 = Z16, nil, nil
       if to == 1 then
         if kind == 1 then
@@ -89,6 +89,8 @@ for i = 1, count do
           claim = pack('>I8', tokens(1)) .. expires8
           counts = pack('>I4I4', attempt + 1, crash)
         end
+      elseif to > 1 and to < 5 then
+        claim = Z8 .. (stays and sub(h, 23, 30) or now8)
       end
       if kind == 1 and to ~= 1 then
         trace = (held > 0 and sub(h, 15, 22) or Z8) .. to1 .. version4
@@ -96,7 +98,7 @@ for i = 1, count do
         trace = sub(h, 32, 44)
       end
       if to > 4 then
-        due8 = sub(own, 12 * i - 11, 12 * i - 4)
+        due8 = sub(letter, 32 * i - 11, 32 * i - 4)
       elseif to == 0 and kind ~= 0 then
         due8 = now8
       else
@@ -107,9 +109,8 @@ for i = 1, count do
         retry4 = '\0\0\0\0'
       end
       local middle = due8 .. retry4 .. sub(h, 57, 60)
-      local new = '\1' .. to1 .. version4 .. counts .. claim .. sub(a, 31, 31) .. trace .. middle .. tail
+      local new = '\1' .. to1 .. version4 .. counts .. claim .. char(wide) .. trace .. middle .. tail
       out[i] = '\0' .. version4 .. counts .. claim .. middle .. seq6 .. (to == 1 and kind ~= 1 and '\1' or '\0')
-      local stays = kind == to and kind > 1 and kind < 5
       if not stays then leave(h, seq6) end
       if unkept[to] and kind ~= to then
         gone[#gone + 1] = seq6
@@ -119,13 +120,15 @@ for i = 1, count do
         jobs[n + 1], jobs[n + 2] = seq6, new
         n = n + 2
         if kind ~= to then mark(seq6, kind, to) end
-        if to == 1 or to > 4 then
+        if stays then
+          -- Nothing to move.
+        elseif to == 1 or to > 4 then
           local instant = unpackn('>I8', new, to == 1 and 23 or 45)
           if not (locks and locks[i] and instant <= now) then later(S(instant), seq6) end
           if to ~= 1 and instant <= now then wakes[queue_of(new)] = (wakes[queue_of(new)] or 0) + 1 end
         elseif to == 0 then
           if not (locks and locks[i]) then enter(new, seq6, true) end
-        elseif not stays then
+        else
           into(done, to, instant_now, seq6)
         end
       end

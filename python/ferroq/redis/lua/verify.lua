@@ -1,5 +1,5 @@
 #!lua flags=no-writes
--- include: base record locks
+-- include: base runs record locks
 --
 -- One step of the self-audit [Q18]. ARGV 1 what  2 which  3 position
 --   "totals"            -> {jobs, bodies, locks, then the counts by kind}
@@ -7,7 +7,7 @@
 --   "queue"    name  n  -> a thousand ready jobs from rank n: {"1" while there are, jobs, findings..}
 --   "timers"   ""    n  -> likewise {.., 0, findings..}
 --   "ends"     ""    n  -> likewise {.., explicit locks seen, findings..}
---   "finished" kind  n  -> likewise
+--   "finished" kind  n  -> a hundred members from rank n, likewise
 --   "queues"   ""    n  -> a thousand names of queues
 local what, which, from = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local out = {'0', 0}
@@ -22,23 +22,37 @@ local function name_of(seq6, h)
   return body and (body == true or sub(body, 1, 6) == seq6) and 'job ' .. id or 'sequence ' .. S(number_of(seq6))
 end
 
+-- Whether a job is in a sorted set, alone or in a run of the time.
+local function stands(key, seq6, time)
+  if call('ZSCORE', key, seq6) then return true end
+  local number = number_of(seq6)
+  for _, member in ipairs(time and call('ZRANGE', key, S(time), S(time), 'BYSCORE') or {}) do
+    local chunk, at, count = run_of(member)
+    local first = chunk * 256 + at
+    if number >= first and number < first + count then return true end
+  end
+  return false
+end
+
 local function waits(h, seq6)
   if call('ZSCORE', P .. 'q:' .. queue_of(h), member_of(h, seq6)) then return true end
-  if byte(h, 2) ~= 0 and call('ZSCORE', TIMERS, seq6) then return true end
+  local kind = byte(h, 2)
+  if kind ~= 0 and stands(TIMERS, seq6, kind == 1 and unpackn('>I8', h, 23)) then return true end
   return call('HEXISTS', LOCKS, id_of(h)) == 1
 end
 
 local function look(kind, seq6)
   local h = call('HGET', JOB, seq6)
   if not h then return say(name_of(seq6, h), ' is marked as of kind ', kind, ' and has no record') end
-  if kind > 1 and kind < 5 and not call('ZSCORE', P .. 'f' .. kind, seq6) then
+  local final = kind > 1 and kind < 5
+  if final and not stands(P .. 'f' .. kind, seq6, sound(h) and unpackn('>I8', h, 23)) then
     say(name_of(seq6, h), ' is finished and stands in no order of finish')
   end
   if not sound(h) then return say(name_of(seq6, h), ' has bytes that are no record') end
   if byte(h, 2) ~= kind then return say(name_of(seq6, h), ' is marked as of kind ', kind, ' and is of another') end
   local body = call('HGET', BODY, id_of(h))
   if not body or sub(body, 1, 6) ~= seq6 then say(name_of(seq6, h), ' has no body, or another job\'s') end
-  if (kind < 2 or kind > 4) and not waits(h, seq6) then say(name_of(seq6, h), ' waits nowhere: no claim will find it') end
+  if not final and not waits(h, seq6) then say(name_of(seq6, h), ' waits nowhere: no claim will find it') end
 end
 
 if what == 'totals' then
@@ -83,7 +97,9 @@ elseif what == 'timers' then
     local seq6, score = list[i], tonumber(list[i + 1])
     local h = call('HGET', JOB, seq6)
     local kind = sound(h) and byte(h, 2)
-    if not h then
+    if #seq6 == 7 then
+      -- A run goes on naming what has left it; whether a claim has a timer the jobs themselves are asked.
+    elseif not h then
       say(name_of(seq6, h), ' has a timer and no record')
     elseif kind and kind ~= 1 and kind < 5 then
       say(name_of(seq6, h), ' has a timer and waits for nothing')
@@ -102,13 +118,19 @@ elseif what == 'ends' then
     end
   end
 else
-  local list = call('ZRANGE', P .. 'f' .. which, from, from + 999)
+  local list = call('ZRANGE', P .. 'f' .. which, from, from + 99, 'WITHSCORES')
   if #list > 0 then out[1] = '1' end
-  out[2] = #list
-  for _, seq6 in ipairs(list) do
-    local h = call('HGET', JOB, seq6)
-    if not h or (sound(h) and byte(h, 2) ~= tonumber(which)) then
-      say(name_of(seq6, h), ' is in the order of finish of kind ', which, ' and is not of it')
+  for i = 1, #list, 2 do
+    local chunk, at, count = run_of(list[i])
+    out[2] = out[2] + count
+    for place = at, at + count - 1 do
+      local seq6 = pack('>I5B', chunk, place)
+      local h = call('HGET', JOB, seq6)
+      if not h or (sound(h) and byte(h, 2) ~= tonumber(which)) then
+        say(name_of(seq6, h), ' is in the order of finish of kind ', which, ' and is not of it')
+      elseif count > 1 and sound(h) and unpackn('>I8', h, 23) ~= tonumber(list[i + 1]) then
+        say(name_of(seq6, h), ' is in the order of finish at another time than its record says')
+      end
     end
   end
 end

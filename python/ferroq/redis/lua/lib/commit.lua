@@ -3,9 +3,9 @@ local jobs, bodies, gone, gone_ids = {}, {}, {}, {}
 local marks, delta = {}, {}
 local ready, unready, wakes = {}, {}, {}
 local soon, unsoon, unsoon_old = {}, {}, {}
-local done, undone = {}, {}
+local done, undone, finished = {}, {}, {}
 local chunks, listed, unlisted = {}, {}, {}
-local locks_go = false
+local locks_go, missed_timers = false, false
 
 -- Counts a job out of one kind and into another, and marks it so; nil is none.
 local function mark(seq6, from, to)
@@ -41,7 +41,10 @@ end
 -- Takes a record out of every set in which it waits, whichever that is.
 local function leave(h, seq6)
   local kind = byte(h, 2)
-  if kind > 1 and kind < 5 then return into(undone, kind, seq6) end
+  if kind > 1 and kind < 5 then
+    finished[seq6] = unpackn('>I8', h, 23)
+    return into(undone, kind, seq6)
+  end
   if kind == 0 or unpackn('>I8', h, kind == 1 and 23 or 45) <= now then into(unready, queue_of(h), member_of(h, seq6)) end
   if kind > 0 then
     unsoon[#unsoon + 1] = seq6
@@ -86,6 +89,49 @@ local function check_chunk(chunk, of)
   chunks[key] = is[0] and not string.find(new, '[^%z]') and '' or new
 end
 
+-- Takes jobs out of a run in the order of finish: the rest of it goes back as smaller ones.
+local function cut(kind, score, member, out)
+  local rest = {}
+  local chunk, at, count = run_of(member)
+  for place = at, at + count - 1 do
+    if not out[pack('>I5B', chunk, place)] then onto(rest, chunk, place) end
+  end
+  if #rest == 3 and rest[3] == count then return false end
+  into(undone, kind, member)
+  for i = 1, #rest, 3 do into(done, kind, score, run_member(rest[i], rest[i + 1], rest[i + 2])) end
+  return true
+end
+
+-- Finds the runs in which finished jobs stand that are to leave their order, by when they finished; false where no more is
+-- to be found. One whose bytes do not say it is looked for in the first twenty thousand members; `purge` drops what is left.
+local function check_undone(kind, list)
+  local key, times, unknown = P .. 'f' .. kind, {}, {}
+  for _, seq6 in ipairs(list) do
+    local time = finished[seq6]
+    if time then
+      if not times[time] then times[time] = {} end
+      times[time][seq6] = true
+    elseif time == nil and not call('ZSCORE', key, seq6) then
+      unknown[seq6] = true
+    end
+  end
+  for time, out in pairs(times) do
+    local score = S(time)
+    for _, member in ipairs(call('ZRANGE', key, score, score, 'BYSCORE')) do
+      if #member == 7 then cut(kind, score, member, out) end
+    end
+  end
+  if next(unknown) then
+    for from = 0, 19000, 1000 do
+      local page = call('ZRANGE', key, from, from + 999, 'WITHSCORES')
+      for i = 1, #page, 2 do
+        if #page[i] == 7 and cut(kind, page[i + 1], page[i], unknown) then return end
+      end
+      if #page == 0 then return end
+    end
+  end
+end
+
 -- Reads every key that will be written, so that one of a wrong type is found before the first write.
 local function check()
   if #jobs > 0 or #gone > 0 then call('HLEN', JOB) end
@@ -99,6 +145,7 @@ local function check()
   check_all('q:', unready)
   check_all('f', done)
   check_all('f', undone)
+  for kind, list in pairs(undone) do check_undone(kind, list) end
   for chunk, of in pairs(marks) do check_chunk(chunk, of) end
   check_all('d', listed)
   check_all('d', unlisted)
@@ -108,17 +155,25 @@ local function unlist_queue(queue, key)
   if call('EXISTS', key) == 0 then call('ZREM', QUEUES, queue) end
 end
 
--- Timers that were not there although their time has not come: the clock went back after they were taken over, and
--- they stand in a ready set. One of another type holds none, and is no reason to stop half-way.
-local function unready_after_all()
-  for i, h in pairs(unsoon_old) do
-    local key = P .. 'q:' .. queue_of(h)
-    if redis.pcall('ZREM', key, member_of(h, unsoon[i])) == 1 then unlist_queue(queue_of(h), key) end
+-- Takes timers away, of claims and of those who wait.
+local function unset_timers()
+  local runs, heads, seq6s, last = {}, {}, {}, nil
+  for i, seq6 in ipairs(unsoon) do
+    local h = unsoon_old[i]
+    local chunk, at = unpackn('>I5B', seq6)
+    local instant = h and unpackn('>I8', h, byte(h, 2) == 1 and 23 or 45)
+    onto(runs, chunk, at, instant ~= last)
+    last = instant
+    if h then heads[#heads + 1], seq6s[#seq6s + 1] = h, seq6 end
   end
+  missed_timers = not stop_timers(runs, unsoon)
+  if missed_timers then unready_all(heads, seq6s) end
+  -- A change of a claim that had lapsed may have left a job a timer beside its run's.
+  if #runs < 3 * #unsoon then call('ZREM', TIMERS, unpack(unsoon)) end
 end
 
 local function write()
-  if #unsoon > 0 and call('ZREM', TIMERS, unpack(unsoon)) < #unsoon then unready_after_all() end
+  if #unsoon > 0 then unset_timers() end
   if #jobs > 0 then call('HSET', JOB, unpack(jobs)) end
   if #bodies > 0 then call('HSET', BODY, unpack(bodies)) end
   if #gone > 0 then call('HDEL', JOB, unpack(gone)) end
@@ -158,6 +213,7 @@ local function write()
     end
   end
   call('HSET', META, unpack(fields))
+  if missed_timers then drop_timers(M[5] or 0) end
   -- What is written stays written where nobody may be told of it: waiters look for themselves, too.
   for queue, count in pairs(wakes) do redis.pcall('SPUBLISH', P .. 'wake', count .. ':' .. queue) end
 end
@@ -168,6 +224,7 @@ local function again()
   marks, delta = {}, {}
   ready, unready, wakes = {}, {}, {}
   soon, unsoon, unsoon_old = {}, {}, {}
-  done, undone = {}, {}
+  done, undone, finished = {}, {}, {}
   chunks, listed, unlisted = {}, {}, {}
+  missed_timers = false
 end

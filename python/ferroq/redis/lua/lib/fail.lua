@@ -4,8 +4,8 @@ local function crash_fail(h, seq6)
   local state = '{"failed_at":' .. S(now) .. ',"exception":"lock lapsed ' .. S(crashes)
     .. ' times","stack_trace":null,"retry_count":' .. S(unpackn('>I4', h, 53)) .. '}'
   jobs[#jobs + 1] = seq6
-  jobs[#jobs + 1] = '\1\3' .. pack('>I4', unpackn('>I4', h, 3) + 1) .. sub(h, 7, 10) .. pack('>I4', crashes) .. Z17
-    .. sub(h, 32, until_worker(h)) .. state
+  jobs[#jobs + 1] = '\1\3' .. pack('>I4', unpackn('>I4', h, 3) + 1) .. sub(h, 7, 10) .. pack('>I4', crashes) .. Z8 .. pack('>I8', now)
+    .. '\0' .. sub(h, 32, until_worker(h)) .. state
   mark(seq6, 1, 3)
   into(done, 3, S(now), seq6)
 end

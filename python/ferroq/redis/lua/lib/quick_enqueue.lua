@@ -19,9 +19,7 @@ if ARGV[5] ~= '' and ARGV[7] == '' and not string.find(ARGV[4], '[^0]') and call
     local first, queue = (M[2] or 0) + 1, P .. 'q:' .. ARGV[5]
     local due8, score, largest = pack('>I8', now), ARGV[6], big
     local due7, fresh = sub(due8, 2), '\1\0\0\0\0\1' .. string.rep('\0', 38) .. due8
-    local jobs, bodies, ready, places, n = {}, {}, {}, {}, 0
-    local at, chunk, list = first % 256, nil, nil
-    chunk = (first - at) / 256
+    local jobs, bodies, ready, n = {}, {}, {}, 0
     for i = 1, count do
       local body, seq6 = ARGV[9 + 2 * i], pack('>I6', first + i - 1)
       jobs[n + 1], jobs[n + 2] = seq6, fresh .. ARGV[8 + 2 * i]
@@ -29,15 +27,15 @@ if ARGV[5] ~= '' and ARGV[7] == '' and not string.find(ARGV[4], '[^0]') and call
       ready[n + 1], ready[n + 2] = score, due7 .. seq6
       n = n + 2
       if #body + 6 > largest then largest = #body + 6 end
-      if not list or at == 256 then
-        if at == 256 then chunk, at = chunk + 1, 0 end
-        list = {}
-        places[chunk] = list
-      end
-      at = at + 1
-      list[#list + 1] = at
     end
-    local values, listed = remark(places, nil, 0)
+    local runs, number = {}, first
+    while number < first + count do
+      local at = number % 256
+      local size = math.min(first + count - number, 256 - at)
+      runs[#runs + 1], runs[#runs + 2], runs[#runs + 3] = (number - at) / 256, at, size
+      number = number + size
+    end
+    local values, listed = remark(runs, nil, 0)
     -- A queue that has jobs is listed already.
     local empty = call('ZCARD', queue) == 0
     if empty then call('ZCARD', QUEUES) end

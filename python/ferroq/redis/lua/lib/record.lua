@@ -6,6 +6,8 @@
 --    7 I4 attempt          32 I8 trace token      57 I4 bytes of the body 70 B  length of queue
 --   11 I4 crash_count      40 B  trace kind                               71 id, queue, spec (opaque), worker, state (opaque)
 --
+-- At 23 a finished job has when it finished.
+--
 -- The order is that of who writes: 1 to 31 with every change, 32 to 44 by a settlement, 45 to 60 by few, the rest by
 -- `update`. Writers replace what changes and copy the others in one piece: making a string is what costs.
 local Z8, Z17 = string.rep('\0', 8), string.rep('\0', 17)

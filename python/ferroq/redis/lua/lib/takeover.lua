@@ -1,32 +1,54 @@
--- Brings what came due or lapsed into the ready sets, in order of its times, at most `budget` of it [Q26]; what waits for
--- the end of an explicit lock on its id comes on top, at most a thousand ends at once.
+-- Brings what came due or lapsed into the ready sets, in order of its times, at most `budget` of it and the rest of a run
+-- [Q26]; what waits for the end of an explicit lock on its id comes on top, at most a thousand ends at once.
 -- `crashes` is the limit that fails a job; with `dry` none is failed and such ones stay where the next claim finds them.
 -- `queues` gives those that the caller goes on to read.
 local function takeover(budget, crashes, dry, queues)
-  local fields = call('ZRANGE', TIMERS, '-inf', S(now), 'BYSCORE', 'LIMIT', 0, budget)
+  local fields, drop, from_run = {}, {}, {}
+  -- Runs of which nothing is claimed any more are no part of a wave.
+  for page = 0, 3 do
+    local timers = call('ZRANGE', TIMERS, '-inf', S(now), 'BYSCORE', 'LIMIT', page * budget, budget)
+    for _, member in ipairs(timers) do
+      if #fields >= budget then break end
+      if #member == 6 then
+        fields[#fields + 1] = member
+      else
+        drop[#drop + 1] = member
+        for _, seq6 in ipairs(claimed_of(member)) do
+          fields[#fields + 1] = seq6
+          from_run[#fields] = true
+        end
+      end
+    end
+    if #fields >= budget or #timers < budget then break end
+  end
   local ended = any_lock and call('ZRANGE', ENDS, '-inf', S(now), 'BYSCORE', 'LIMIT', 0, 1000) or {}
-  if #fields == 0 and #ended == 0 then return end
+  if #fields == 0 and #ended == 0 and #drop == 0 then return end
   local waves = #fields
   if #ended > 0 then
     for _, lock in ipairs(call('HMGET', LOCKS, unpack(ended))) do
       if lock and sub(lock, 9, 14) ~= '\0\0\0\0\0\0' then fields[#fields + 1] = sub(lock, 9, 14) end
     end
   end
-  local drop, seen = {}, {}
+  local seen = {}
   for from = 1, #fields, 100 do
     local heads = call('HMGET', JOB, unpack(fields, from, math.min(from + 99, #fields)))
     local ids = {}
     for i = 1, #heads do ids[i] = sound(heads[i]) and id_of(heads[i]) or '' end
     local locks = locks_on(ids)
     for i = 1, #heads do
-      local h, seq6 = heads[i], fields[from + i - 1]
+      local h, seq6, run = heads[i], fields[from + i - 1], from_run[from + i - 1]
       local kind = sound(h) and byte(h, 2)
       if seen[seq6] then
         -- Its lock and its own time came in one wave.
+      elseif run and kind and (kind ~= 1 or unpackn('>I8', h, 23) > now) then
+        -- Claimed again, or for longer: it has another timer.
+        seq6 = nil
       elseif not kind then
         if not dry then
           spoil(seq6)
           drop[#drop + 1] = seq6
+        elseif run then
+          later(S(now), seq6)
         end
       elseif locks and locks[i] then
         drop[#drop + 1] = seq6
@@ -39,7 +61,7 @@ local function takeover(budget, crashes, dry, queues)
         elseif not dry then
           drop[#drop + 1] = seq6
           crash_fail(h, seq6)
-        elseif from + i - 1 > waves then
+        elseif run or from + i - 1 > waves then
           place(h, seq6)
         end
       elseif kind > 4 and unpackn('>I8', h, 45) <= now then
@@ -50,7 +72,7 @@ local function takeover(budget, crashes, dry, queues)
       else
         drop[#drop + 1] = seq6
       end
-      seen[seq6] = true
+      if seq6 then seen[seq6] = true end
     end
   end
   check()

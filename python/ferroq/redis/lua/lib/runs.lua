@@ -1,0 +1,87 @@
+-- Runs: sequences that follow each other in one chunk, as one member of a sorted set: six bytes of the first, and one that
+-- counts the others. A sequence alone is its six bytes. A batch that goes through the store together costs the set one
+-- member and not one a job.
+--
+-- In a script runs are a flat list: chunk, place of the first (from 0), how many.
+local function onto(runs, chunk, at, apart)
+  local n = #runs
+  if not apart and n > 0 and runs[n - 2] == chunk and runs[n - 1] + runs[n] == at then
+    runs[n] = runs[n] + 1
+  else
+    runs[n + 1], runs[n + 2], runs[n + 3] = chunk, at, 1
+  end
+end
+
+local function run_member(chunk, at, count)
+  if count == 1 then return pack('>I5B', chunk, at) end
+  return pack('>I5BB', chunk, at, count - 1)
+end
+
+-- Chunk, place of the first, how many.
+local function run_of(member)
+  local chunk, at = unpackn('>I5B', member)
+  return chunk, at, (byte(member, 7) or 0) + 1
+end
+
+-- As arguments of ZADD, under one score.
+local function members_at(score, runs)
+  local list = {}
+  for i = 1, #runs, 3 do
+    list[#list + 1] = score
+    list[#list + 1] = run_member(runs[i], runs[i + 1], runs[i + 2])
+  end
+  return list
+end
+
+-- Timers of claims. One that is a run is taken out only with all its jobs at once: what has left it one by one it goes on
+-- naming until its time comes. The marks say which of them are claimed, or claimed again.
+local chunk_marks = {}
+local function claimed_of(member)
+  local chunk, at, count = run_of(member)
+  local all = chunk_marks[chunk]
+  if not all then
+    all = call('GET', P .. 'k:' .. S(chunk)) or ''
+    chunk_marks[chunk] = all
+  end
+  local found, upto = {}, at + count
+  local place = string.find(all, '1', at + 1, true)
+  while place and place <= upto do
+    found[#found + 1] = pack('>I5B', chunk, place - 1)
+    place = string.find(all, '1', place + 1, true)
+  end
+  return found
+end
+
+-- Takes the timers of claims away. Says whether all of them were there: where one was not, its job may have been taken over
+-- before the clock went back, and stand in a ready set. `seq6s` are the jobs, `runs` the same, those apart whose claims end
+-- at different times: only then can no job of a run have a timer of its own beside the run's.
+local function stop_timers(runs, seq6s)
+  local members = {}
+  for i = 1, #runs, 3 do members[#members + 1] = run_member(runs[i], runs[i + 1], runs[i + 2]) end
+  if call('ZREM', TIMERS, unpack(members)) == #members then return true end
+  return #members < #seq6s and call('ZREM', TIMERS, unpack(seq6s)) == #seq6s
+end
+
+-- Where nothing is claimed and nothing waits for its time any more, runs are all that can be left among the timers.
+local function drop_timers(claimed)
+  if claimed + (M[9] or 0) + (M[10] or 0) == 0 then call('DEL', TIMERS) end
+end
+
+-- Takes jobs that have their timers no more out of their ready sets, where they may be although their time has not come.
+-- A ready set of another type holds none, and is no reason to stop half-way.
+local function unready_all(heads, seq6s)
+  local queues = {}
+  for i = 1, #seq6s do
+    local h = heads[i]
+    local id, size = byte(h, 69, 70)
+    local queue = sub(h, 71 + id, 70 + id + size)
+    local list = queues[queue]
+    if not list then list = {} queues[queue] = list end
+    list[#list + 1] = sub(h, 46, 52) .. seq6s[i]
+  end
+  for queue, list in pairs(queues) do
+    local key = P .. 'q:' .. queue
+    local gone = redis.pcall('ZREM', key, unpack(list))
+    if type(gone) == 'number' and gone > 0 and call('EXISTS', key) == 0 then call('ZREM', QUEUES, queue) end
+  end
+end
