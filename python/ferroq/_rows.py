@@ -63,8 +63,10 @@ UpdateRun: TypeAlias = tuple[
     list[int],  # 0 places of the jobs
     bool,  # 1 whether a re-send needs the answer to be remembered
     int | None,  # 2 the earliest expiry of the claims, µs, if all end in one kind, succeeded or deleted
-    bytes,  # 3 the letter: what the script goes by, 32 bytes a job
-    list[bytes],  # 4 what follows the 60th byte of each record
+    bytes,  # 3 the letter: what the script goes by, 63 bytes a job
+    bytes,  # 4 the sequences as runs, 7 bytes each; nothing where 2 is None
+    bytes,  # 5 how all records are to begin, 14 bytes; nothing where they differ
+    list[bytes],  # 6 what follows the 60th byte of each record
 ]
 
 Claimed: TypeAlias = tuple[

@@ -68,10 +68,10 @@ async def update(
         dropped: the kinds whose jobs are not kept, as digits.
     """
     verdicts: list[StorageError | None] = [None] * len(jobs)
-    for places, remember, soonest, letter, rests in runs:
+    for places, remember, soonest, letter, sequences, front, rests in runs:
         slot, request = (client.slots.take(), client.slots.request()) if remember else ("", b"")
         arguments: list[Argument] = [lock, dropped, slot, request, client.slots.keep, len(places)]
-        arguments += ("" if soonest is None else soonest, letter, *rests)
+        arguments += ("" if soonest is None else soonest, letter, sequences, front, *rests)
         try:
             answer = await client.script(operation, scripts.UPDATE, arguments, arguments, slot=slot)
         except StorageError as error:

@@ -24,9 +24,16 @@ const MOST_BYTES: usize = 16 * 1024 * 1024;
 const FORMAT: u8 = 1;
 /// Up to here the script makes a record itself out of the stored one and of the job's place in the letter.
 const OWN: usize = 60;
-/// What `update` tells of a job apart from what it is to be stored as: sequence, kind, version, token, length of the worker,
-/// due, retry_count.
-const LETTER: usize = 32;
+/// What `update` tells of a job apart from what it is to be stored as: its sequence, how the record is to begin, length of the
+/// worker, due, retry_count, and how the record begins if the claim is as its holder knows it.
+const LETTER: usize = 63;
+/// Format, kind, version, attempt, crash_count.
+const FRONT: usize = 14;
+/// Where the front stands in a letter, and where the token.
+const FRONT_AT: usize = 6;
+const TOKEN_AT: usize = 47;
+/// Sequences of which the marks lie in one string.
+const CHUNK: u64 = 256;
 /// Where the names begin.
 const FIXED: usize = 70;
 /// Of a fresh enqueued job the script knows all up to here.
@@ -70,12 +77,20 @@ impl Snapshot {
     fn pack_letter(&self, out: &mut Vec<u8>) {
         let state = &self.record.state;
         out.extend(place(self.record.sequence));
-        out.push(self.kind() as u8);
-        out.extend(stored_version(self.record.version.saturating_add(1)));
-        out.extend(self.lock.0.to_be_bytes());
+        self.pack_front(out, self.kind(), self.record.version.saturating_add(1));
         out.push(short(state.worker().map_or("", AsRef::<str>::as_ref)));
         out.extend(state.own_due().unwrap_or(0).to_be_bytes());
         out.extend(state.own_retry_count().unwrap_or(0).to_be_bytes());
+        self.pack_front(out, Kind::Processing, self.record.version);
+        out.extend(self.lock.0.to_be_bytes());
+        out.extend(self.lock.1.to_be_bytes());
+    }
+
+    fn pack_front(&self, out: &mut Vec<u8>, kind: Kind, version: u64) {
+        out.extend([FORMAT, kind as u8]);
+        out.extend(stored_version(version));
+        out.extend(self.record.attempt.to_be_bytes());
+        out.extend(self.record.crash_count.to_be_bytes());
     }
 
     /// The whole record of a new job, not under a claim.
@@ -145,6 +160,26 @@ fn size(bytes: usize) -> [u8; 4] {
 fn place(sequence: u64) -> [u8; 6] {
     let [0, 0, place @ ..] = sequence.to_be_bytes() else { return [0; 6] };
     place
+}
+
+/// Jobs whose sequences follow each other in a chunk and whose claims end at one time, as the scripts keep them: the first
+/// sequence, and a byte that counts the others.
+fn sequences(jobs: &[(usize, Snapshot)]) -> Vec<u8> {
+    let mut out: Vec<u8> = Vec::new();
+    let mut before = None;
+    for (_, job) in jobs {
+        let (sequence, expires_at) = (job.record.sequence, job.lock.1);
+        if before == Some((sequence.wrapping_sub(1), expires_at)) && sequence % CHUNK != 0 {
+            if let Some(others) = out.last_mut() {
+                *others += 1; // at most 255: a chunk has no more
+            }
+        } else {
+            out.extend(place(sequence));
+            out.push(0);
+        }
+        before = Some((sequence, expires_at));
+    }
+    out
 }
 
 /// Splits into what fits one script each; with `distinct` no id comes twice in a run.
@@ -291,7 +326,12 @@ pub(crate) fn pack_updates<'py>(
             rests.append(PyBytes::new(py, &buffer))?;
         }
         let places: Vec<_> = run.iter().map(|(at, _)| at).collect();
-        list.append((places, remember, soonest, PyBytes::new(py, &letter), rests))?;
+        let runs = if plain { sequences(run) } else { Vec::new() };
+        let front = |letter: &[u8]| letter[FRONT_AT..FRONT_AT + FRONT].to_vec();
+        let common = front(&letter);
+        let common = if letter.chunks_exact(LETTER).all(|own| front(own) == common) { &common[..] } else { &[] };
+        let [letter, runs, common] = [&letter[..], &runs, common].map(|bytes| PyBytes::new(py, bytes));
+        list.append((places, remember, soonest, letter, runs, common, rests))?;
     }
     Ok((errors, list))
 }
@@ -313,7 +353,7 @@ pub(crate) fn accept_updates(
     if answer.is_empty() {
         // All are settled as their holder knew them.
         for (&at, own) in sent {
-            let version = read_u32(own, 7).ok_or_else(strange)?;
+            let version = read_u32(own, FRONT_AT + 2).ok_or_else(strange)?;
             jobs.get(at).ok_or_else(strange)?.get().with_record(py, |record, lock| {
                 record.version = version.into();
                 *lock = None;
@@ -331,7 +371,7 @@ pub(crate) fn accept_updates(
             continue;
         }
         let read = || {
-            let holds = own[6] == Kind::Processing as u8 && read_u64(own, 11)? > 0;
+            let holds = own[FRONT_AT + 1] == Kind::Processing as u8 && read_u64(own, TOKEN_AT)? > 0;
             let token = read_u64(cell, 13)?;
             Some(Written {
                 version: read_u32(cell, 1)?.into(),

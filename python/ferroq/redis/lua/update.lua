@@ -6,8 +6,10 @@
 -- ARGV 1 length of a claim lock, µs  2 kinds that are not kept, as digits  3 slot, or "" when a re-send needs no memory
 --      4 request, 8 bytes  5 milliseconds to remember it  6 how many jobs
 --      7 where all are settlements under a token to one kind, succeeded or deleted: the earliest expiry of their claims,
---      else ""  8 the letter, 32 bytes a job: its sequence as the caller knows it, B kind and I4 version to be, I8 token, B
---      length of the worker, I8 due and I4 retry_count  9.. what follows the 60th byte of each record
+--      else ""  8 the letter, 63 bytes a job: its sequence as the caller knows it; how the record is to begin, 14 bytes; B
+--      length of the worker, I8 due, I4 retry_count; how the record begins if the claim is as the caller knows it, 30 bytes
+--      9 with 7, the sequences as runs, 7 bytes each, those apart whose claims end at different times  10 how all records are
+--      to begin, or "" where they differ  11.. what follows the 60th byte of each record
 -- Returns "" when all were settled as the caller knew them; else 52 bytes a job: code, then the record's bytes 3..30
 -- (version, attempt, crash_count, token, expires), 45..60 (due, retry_count, size), sequence, and 1 when a claim lock was
 -- taken.
@@ -23,7 +25,7 @@ for i = 1, #ARGV[2] do unkept[byte(ARGV[2], i) - 48] = true end
 local REFUSED = string.rep('\0', 51)
 local Z16 = string.rep('\0', 16)
 local letter, heads, where = ARGV[8], {}, {}
-for i = 1, count do where[i] = sub(letter, 32 * i - 31, 32 * i - 26) end
+for i = 1, count do where[i] = sub(letter, 63 * i - 62, 63 * i - 57) end
 for from = 1, count, 100 do
   local part = call('HMGET', JOB, unpack(where, from, math.min(from + 99, count)))
   for i = 1, #part do heads[from + i - 1] = part[i] end
@@ -32,7 +34,7 @@ local out, n = {}, 0
 local now8, instant_now = pack('>I8', now), S(now)
 local ids = {}
 for i = 1, count do
-  local h, tail, seq6 = heads[i], ARGV[8 + i], where[i]
+  local h, tail, seq6 = heads[i], ARGV[10 + i], where[i]
   local id = sub(tail, 11, 10 + byte(tail, 9))
   if not sound(h) or id_of(h) ~= id then
     -- The caller does not know where the job lies (or it is another one of that id by now).
@@ -50,7 +52,7 @@ end
 local locks = locks_on(ids)
 local expires8 = pack('>I8', now + lock)
 for i = 1, count do
-  local h, tail, seq6 = heads[i], ARGV[8 + i], where[i]
+  local h, tail, seq6 = heads[i], ARGV[10 + i], where[i]
   local code = 0
   if not h then
     code = 1
@@ -58,8 +60,9 @@ for i = 1, count do
     code = 5
   else
     local _, kind, version, attempt, crash, token, expires = unpackn('>BBI4I4I4I8I8', h)
-    local to, after, held, wide = unpackn('>BI4I8B', letter, 32 * i - 25)
-    local known = after - 1
+    local at = 63 * i - 62
+    local to, after, _, _, wide = unpackn('>BI4I4I4B', letter, at + 7)
+    local held, known = unpackn('>I8', letter, at + 47), after - 1
     local repeated = false
     if held > 0 then
       if kind ~= 1 or token ~= held then
@@ -78,7 +81,7 @@ for i = 1, count do
       out[i] = '\0' .. sub(h, 41, 44) .. sub(h, 7, 14) .. Z16 .. sub(h, 45, 60) .. seq6 .. '\0'
     elseif code == 0 then
       local version4, to1 = pack('>I4', version + 1), char(to)
-      local counts, retry4 = sub(h, 7, 14), (to == 3 or to == 6) and sub(letter, 32 * i - 3, 32 * i) or sub(h, 53, 56)
+      local counts, retry4 = sub(h, 7, 14), (to == 3 or to == 6) and sub(letter, at + 29, at + 32) or sub(h, 53, 56)
       -- A kept claim's timer and a finished job's place in the order of finish stay.
       local stays = kind == to and (kind == 1 and expires > now or kind > 1 and kind < 5)
       local claim, trace, due8 = Z16, nil, nil
@@ -98,7 +101,7 @@ for i = 1, count do
         trace = sub(h, 32, 44)
       end
       if to > 4 then
-        due8 = sub(letter, 32 * i - 11, 32 * i - 4)
+        due8 = sub(letter, at + 21, at + 28)
       elseif to == 0 and kind ~= 0 then
         due8 = now8
       else

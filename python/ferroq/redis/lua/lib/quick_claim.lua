@@ -27,7 +27,9 @@ do
     local first, expires_at = math.max((M[3] or 0) + 1, now), S(now + ARGV[2])
     local held = pack('>I8', now + ARGV[2]) .. char(#ARGV[4])
     local state = ARGV[4] .. '{"started_at":' .. S(now) .. ARGV[5]
-    local reply, jobs, order, runs, ids = {S(first), expires_at, 0, ''}, {}, {}, {}, {}
+    local reply, jobs, order, ids = {S(first), expires_at, 0, ''}, {}, {}, {}
+    -- How a job that was never claimed before begins, and how it goes on.
+    local untouched, firstly, find = '\1\0\0\0\0\1' .. string.rep('\0', 25), '\1\1\0\0\0\2\0\0\0\1\0\0\0\0', string.find
     local count, n, bytes, cap, full = 0, 0, 0, tonumber(ARGV[9]), false
     for from = 1, most, 100 do
       local upto = math.min(from + 99, most)
@@ -39,9 +41,16 @@ do
           fine = false
           break
         end
-        local format, kind, version, attempt, crash, _, _, wide = unpackn('>BBI4I4I4I8I8B', h)
-        local size, _, head, id, queue_size = unpackn('>I4i4I4BB', h, 57)
-        if format ~= 1 or kind ~= 0 or 70 + id + queue_size > head or head + wide > #h then
+        local size, head, id, queue_size = unpackn('>I4xxxxI4BB', h, 57)
+        local front
+        if find(h, untouched, 1, true) == 1 then
+          front = firstly
+        else
+          local format, kind, version, attempt, crash, _, _, wide = unpackn('>BBI4I4I4I8I8B', h)
+          if format ~= 1 or kind ~= 0 or head + wide > #h then size = nil end
+          front = pack('>BBI4I4I4', 1, 1, version + 1, attempt + 1, crash)
+        end
+        if not size or 70 + id + queue_size > head or head > #h then
           fine = false
           break
         end
@@ -51,15 +60,12 @@ do
           break
         end
         bytes = bytes + size
-        local new = '\1\1' .. pack('>I4I4I4I8', version + 1, attempt + 1, crash, first + count) .. held
-          .. sub(h, 32, head) .. state
+        local new = front .. pack('>I8', first + count) .. held .. sub(h, 32, head) .. state
         jobs[n + 1], jobs[n + 2] = seq6, new
         reply[n + 5] = new
         n = n + 2
         count = count + 1
         ids[count] = sub(h, 71, 70 + id)
-        local chunk, at = unpackn('>I5B', seq6)
-        onto(runs, chunk, at)
       end
       if full or not fine then break end
     end
@@ -70,6 +76,20 @@ do
       end
       local sequences = table.concat(order, '', 1, count)
       reply[4] = sequences
+      -- Of one priority and one due time they stand in the order of their sequences: if they are as many as lie between the
+      -- first and the last, they follow each other.
+      local one, last, runs = members[1], members[count], nil
+      local low, high = unpackn('>I6', one, 8), unpackn('>I6', last, 8)
+      if high - low == count - 1 and sub(one, 1, 7) == sub(last, 1, 7)
+        and sub(jobs[2], 61, 64) == sub(jobs[n], 61, 64) then
+        runs = runs_from(low, count)
+      else
+        runs = {}
+        for i = 1, count do
+          local chunk, at = unpackn('>I5B', order[i])
+          onto(runs, chunk, at)
+        end
+      end
       local emptied = #members == count
       if emptied then call('ZCARD', QUEUES) end
       local values, listed, unlisted = remark(runs, 0, 1)

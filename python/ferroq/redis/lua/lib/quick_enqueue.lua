@@ -28,14 +28,7 @@ if ARGV[5] ~= '' and ARGV[7] == '' and not string.find(ARGV[4], '[^0]') and call
       n = n + 2
       if #body + 6 > largest then largest = #body + 6 end
     end
-    local runs, number = {}, first
-    while number < first + count do
-      local at = number % 256
-      local size = math.min(first + count - number, 256 - at)
-      runs[#runs + 1], runs[#runs + 2], runs[#runs + 3] = (number - at) / 256, at, size
-      number = number + size
-    end
-    local values, listed = remark(runs, nil, 0)
+    local values, listed = remark(runs_from(first, count), nil, 0)
     -- A queue that has jobs is listed already.
     local empty = call('ZCARD', queue) == 0
     if empty then call('ZCARD', QUEUES) end

@@ -1,44 +1,40 @@
--- Settlements to succeeded or deleted, all to one kind that is kept, of jobs that nobody has changed since they were claimed,
--- under tokens that are in force. Tokens are unique in the store: under its token a job is the right one wherever its record
+-- Settlements to succeeded or deleted, all to one kind that is kept, of jobs that are as their holders know them, under tokens
+-- that are in force. Tokens are unique in the store: under its token a job is the right one wherever its record
 -- lay.
 if ARGV[7] ~= '' and tonumber(ARGV[7]) > now then
-  local count, letter, find = tonumber(ARGV[6]), ARGV[8], string.find
-  local seq6s, heads, jobs, runs, n, fine = {}, {}, {}, {}, 0, true
-  for i = 1, count do seq6s[i] = sub(letter, 32 * i - 31, 32 * i - 26) end
+  local count, letter, same, find = tonumber(ARGV[6]), ARGV[8], ARGV[10], string.find
+  local seq6s, heads, jobs, n, fine = {}, {}, {}, 0, true
+  for i = 1, count do seq6s[i] = sub(letter, 63 * i - 62, 63 * i - 57) end
   for from = 1, count, 100 do
     local part = call('HMGET', JOB, unpack(seq6s, from, math.min(from + 99, count)))
     for i = 1, #part do heads[from + i - 1] = part[i] end
   end
-  local to = byte(letter, 7)
-  local to1, until_now = char(to), string.rep('\0', 8) .. pack('>I8', now) .. '\0'
-  local front, trace, ends, like_version, like_attempt, like_crash
+  local to, behind = byte(letter, 8), string.rep('\0', 8) .. pack('>I8', now) .. '\0'
+  local front, trace = same .. behind, sub(same, 2, 6)
   for i = 1, count do
-    local h, seq6 = heads[i], seq6s[i]
-    local token8 = sub(letter, 32 * i - 20, 32 * i - 13)
-    if not h or #h < 72 or find(h, token8, 15, true) ~= 15 then
+    local h = heads[i]
+    if not h or find(h, sub(letter, 63 * i - 29, 63 * i), 1, true) ~= 1 or #h < 72 then
       fine = false
       break
     end
-    local format, kind, version, attempt, crash, expires = unpackn('>BBI4I4I4xxxxxxxxI8', h)
     local head, id, queue = unpackn('>I4BB', h, 65)
-    if format ~= 1 or kind ~= 1 or version + 1 ~= unpackn('>I4', letter, 32 * i - 24)
-      or 70 + id + queue > head or head + byte(h, 31) > #h then
+    if 70 + id + queue > head or head > #h then
       fine = false
       break
     end
-    -- Mostly what the job before had.
-    if version ~= like_version or attempt ~= like_attempt or crash ~= like_crash then
-      local version4 = pack('>I4', version + 1)
-      front, trace = '\1' .. to1 .. version4 .. pack('>I4I4', attempt, crash) .. until_now, to1 .. version4
-      like_version, like_attempt, like_crash = version, attempt, crash
+    if same == '' then
+      front = sub(letter, 63 * i - 56, 63 * i - 43)
+      front, trace = front .. behind, sub(front, 2, 6)
     end
-    jobs[n + 1], jobs[n + 2] = seq6, front .. token8 .. trace .. sub(h, 45, 60) .. ARGV[8 + i]
+    jobs[n + 1], jobs[n + 2] = seq6s[i], front .. sub(h, 15, 22) .. trace .. sub(h, 45, 60) .. ARGV[10 + i]
     n = n + 2
-    local chunk, at = unpackn('>I5B', seq6)
-    onto(runs, chunk, at, expires ~= ends)
-    ends = expires
   end
   if fine then
+    local runs = {}
+    for at = 1, #ARGV[9], 7 do
+      local chunk, place, others = unpackn('>I5BB', ARGV[9], at)
+      runs[#runs + 1], runs[#runs + 2], runs[#runs + 3] = chunk, place, others + 1
+    end
     call('ZCARD', TIMERS)
     local values, listed, unlisted = remark(runs, 1, to)
     -- The first write looks at its own key.

@@ -11,15 +11,15 @@ end
 
 if ARGV[6] == '1' and ARGV[7] ~= '' and tonumber(ARGV[7]) > now then
   local letter = ARGV[8]
-  local seq6, token8 = sub(letter, 1, 6), sub(letter, 12, 19)
+  local seq6, token8 = sub(letter, 1, 6), sub(letter, 48, 55)
   local h = call('HGET', JOB, seq6)
   if h and #h > 71 and string.find(h, token8, 15, true) == 15 then
     local format, kind, version = unpackn('>BBI4', h)
     local head, id, queue = unpackn('>I4BB', h, 65)
-    if format == 1 and kind == 1 and version + 1 == unpackn('>I4', letter, 8) and 70 + id + queue <= head
+    if format == 1 and kind == 1 and version + 1 == unpackn('>I4', letter, 9) and 70 + id + queue <= head
       and head + byte(h, 31) <= #h then
-      local to = byte(letter, 7)
-      local digit, changed = char(48 + to), sub(letter, 7, 11)
+      local to = byte(letter, 8)
+      local digit, changed = char(48 + to), sub(letter, 8, 12)
       call('ZCARD', TIMERS)
       local chunk, at = unpackn('>I5B', seq6)
       local key, value, listed, unlisted = remark_one(chunk, at, '1', digit)
@@ -29,7 +29,7 @@ if ARGV[6] == '1' and ARGV[7] ~= '' and tonumber(ARGV[7]) > now then
       call('ZADD', P .. 'f' .. digit, S(now), seq6)
       if call('ZREM', TIMERS, seq6) == 0 then unready(h, seq6, claimed) end
       call('HSET', JOB, seq6, '\1' .. changed .. sub(h, 7, 14) .. string.rep('\0', 8) .. pack('>I8', now) .. '\0'
-        .. token8 .. changed .. sub(h, 45, 60) .. ARGV[9])
+        .. token8 .. changed .. sub(h, 45, 60) .. ARGV[11])
       call('SET', key, value)
       if unlisted then call('ZREM', P .. 'd1', unlisted) end
       if listed then call('ZADD', P .. 'd' .. digit, listed, listed) end

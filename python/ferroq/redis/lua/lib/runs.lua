@@ -12,6 +12,18 @@ local function onto(runs, chunk, at, apart)
   end
 end
 
+-- The runs of so many sequences on end.
+local function runs_from(number, count)
+  local runs = {}
+  while count > 0 do
+    local at = number % 256
+    local size = math.min(count, 256 - at)
+    runs[#runs + 1], runs[#runs + 2], runs[#runs + 3] = (number - at) / 256, at, size
+    number, count = number + size, count - size
+  end
+  return runs
+end
+
 local function run_member(chunk, at, count)
   if count == 1 then return pack('>I5B', chunk, at) end
   return pack('>I5BB', chunk, at, count - 1)
