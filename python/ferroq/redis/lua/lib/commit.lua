@@ -157,16 +157,17 @@ end
 
 -- Takes timers away, of claims and of those who wait.
 local function unset_timers()
-  local runs, heads, seq6s, last = {}, {}, {}, nil
+  local runs, ends, heads, seq6s, last = {}, {}, {}, {}, nil
   for i, seq6 in ipairs(unsoon) do
     local h = unsoon_old[i]
     local chunk, at = unpackn('>I5B', seq6)
     local instant = h and unpackn('>I8', h, byte(h, 2) == 1 and 23 or 45)
     onto(runs, chunk, at, instant ~= last)
     last = instant
+    ends[#runs / 3] = instant
     if h then heads[#heads + 1], seq6s[#seq6s + 1] = h, seq6 end
   end
-  missed_timers = not stop_timers(runs, unsoon)
+  missed_timers = not stop_timers(runs, ends, unsoon)
   if missed_timers then unready_all(heads, seq6s) end
   -- A change of a claim that had lapsed may have left a job a timer beside its run's.
   if #runs < 3 * #unsoon then call('ZREM', TIMERS, unpack(unsoon)) end

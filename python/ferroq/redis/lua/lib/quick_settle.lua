@@ -30,17 +30,19 @@ if ARGV[7] ~= '' and tonumber(ARGV[7]) > now then
     n = n + 2
   end
   if fine then
-    local runs = {}
+    local runs, ends, job = {}, {}, 1
     for at = 1, #ARGV[9], 7 do
       local chunk, place, others = unpackn('>I5BB', ARGV[9], at)
       runs[#runs + 1], runs[#runs + 2], runs[#runs + 3] = chunk, place, others + 1
+      ends[#ends + 1] = unpackn('>I8', heads[job], 23)
+      job = job + others + 1
     end
     call('ZCARD', TIMERS)
     local values, listed, unlisted = remark(runs, 1, to)
     -- The first write looks at its own key.
     call('ZADD', P .. 'f' .. to, unpack(members_at(S(now), runs)))
     local claimed = (M[5] or 0) - count
-    if not stop_timers(runs, seq6s) then
+    if not stop_timers(runs, ends, seq6s) then
       unready_all(heads, seq6s)
       drop_timers(claimed)
     end

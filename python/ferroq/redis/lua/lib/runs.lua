@@ -66,11 +66,15 @@ end
 
 -- Takes the timers of claims away. Says whether all of them were there: where one was not, its job may have been taken over
 -- before the clock went back, and stand in a ready set. `seq6s` are the jobs, `runs` the same, those apart whose claims end
--- at different times: only then can no job of a run have a timer of its own beside the run's.
-local function stop_timers(runs, seq6s)
-  local members = {}
-  for i = 1, #runs, 3 do members[#members + 1] = run_member(runs[i], runs[i + 1], runs[i + 2]) end
-  if call('ZREM', TIMERS, unpack(members)) == #members then return true end
+-- at different times, `ends` when. A run that stands at another time is an old one, and its jobs have timers of their own.
+local function stop_timers(runs, ends, seq6s)
+  local members, all = {}, true
+  for i = 1, #runs, 3 do
+    local member = run_member(runs[i], runs[i + 1], runs[i + 2])
+    members[#members + 1] = member
+    all = all and (#member == 6 or tonumber(call('ZSCORE', TIMERS, member) or 0) == ends[#members])
+  end
+  if call('ZREM', TIMERS, unpack(members)) == #members and all then return true end
   return #members < #seq6s and call('ZREM', TIMERS, unpack(seq6s)) == #seq6s
 end
 
