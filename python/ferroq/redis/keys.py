@@ -12,12 +12,12 @@ key                  type    holds
 ``body``             hash    id -> six bytes of sequence, and what never changes: created_at, method, arguments
 ``q:<queue>``        zset    ready jobs of a queue: score -priority, member due time (7 bytes) and sequence (6)
 ``queues``           zset    the queues whose ready set is not empty
-``timers``           zset    a sequence at its job's due time or its lock's expiry
+``timers``           zset    sequences, or runs of them, at their job's due time or their lock's expiry
 ``locks``            hash    id -> explicit lock: expiry, sequence of the job if stored, worker
 ``ends``             zset    the same ids at their lock's expiry
 ``k:<chunk>``        string  a digit for each of 256 sequences: the kind of its job, a zero byte where there is none
 ``d<kind>``          zset    the chunks with at least one job of the kind
-``f<kind>``          zset    finished jobs of a final kind by the time they became it
+``f<kind>``          zset    finished jobs of a final kind, or runs of them, by the time they became it
 ``r:<client>:<n>``   string  the last answer that a re-send would need; expires by itself
 ===================  ======  ==================================================================================
 
@@ -33,6 +33,14 @@ keeping its body is one entry.
 
 Claim order [Q24] is exact: a double cannot hold a priority and an instant in microseconds, so the score is the
 priority alone, and the member begins with the instant, big-endian: equal scores are ordered by member, byte for byte.
+
+A run is jobs whose sequences follow each other in a chunk, as one member of seven bytes: the first sequence, and a byte
+that counts the others. Jobs that were enqueued together are mostly claimed and settled together, and cost the two
+sorted sets a member a batch and not one each. In the order of finish a run names exactly its jobs: a record says when its job
+finished, and so where its run stands, from which a job that leaves is cut out. Among the timers a run, which only the
+short way of a claim makes, is taken out when its jobs leave together; what leaves it otherwise it goes on naming until
+its time comes or nothing is claimed any more, and whoever reads it asks the marks what is still claimed, and the
+records until when. A timer of a single job is always exact.
 
 A job waits in one place only: in the ready set of its queue, or in ``timers`` until it comes due or its lock lapses,
 or, while an explicit lock is held on its id when that happens, in neither: the end of the lock finds it by the
