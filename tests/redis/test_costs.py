@@ -21,7 +21,7 @@ from .test_faults import admin
 
 pytestmark = [pytest.mark.scope("redis"), pytest.mark.anyio, pytest.mark.filterwarnings("ignore:appendonly is off")]
 
-MOST = {"enqueue": 18, "claim": 24, "settle": 18, "extend": 10, "release": 24, "counts": 1}
+MOST = {"enqueue": 18, "claim": 24, "settle": 20, "extend": 14, "release": 24, "counts": 1}
 """Commands of a call of up to a hundred jobs, the call itself included; two chunks of marks or so are in it."""
 
 
@@ -64,5 +64,5 @@ async def test_a_batch_is_a_handful_of_commands_whatever_is_stored(own_server: R
             await put(storage, 5000, "more")
             many = await costs(storage, server, batch)
     assert {name: count for name, count in {**few, **many}.items() if count > MOST[name]} == {}
-    # Only in how many chunks of 256 the jobs of a batch lie may differ: two commands a chunk and kind.
+    # Only in how many chunks of 256 the jobs of a batch lie may differ: two commands a chunk and kind, three of a claim that ends.
     assert {name for name in few if many[name] > few[name] + 4} == set()

@@ -114,6 +114,109 @@ async def test_renewed_in_a_batch_and_settled_in_that_batch(own_server: RedisSer
             assert not server.exists(key(storage, "timers"))
 
 
+async def test_renewed_in_a_batch_it_is_a_run_again(own_server: RedisServer) -> None:
+    async with storage_on(own_server.url) as storage:
+        with admin(own_server) as server:
+            await put(storage, 30)
+            held = await storage.fetch_available_jobs_atomic("w", 30)
+            assert await storage.extend_job_locks(held, 5000) == [True] * 30
+            assert [len(member) for member in members(server, storage, "timers")] == [7]
+            assert await storage.extend_job_locks(held[10:12], 6000) == [True] * 2
+            assert await storage.extend_job_locks(held, 5000) == [True] * 30
+            assert await storage.verify() == []
+            for job in held:
+                await settle_one(storage, job)
+                assert await storage.verify() == []
+            assert not server.exists(key(storage, "timers"))
+
+
+async def test_renewed_alone_and_settled_alone_nothing_is_left(own_server: RedisServer) -> None:
+    async with storage_on(own_server.url) as storage:
+        with admin(own_server) as server:
+            await put(storage, 3)
+            held = await storage.fetch_available_jobs_atomic("w", 3)
+            for job in held:
+                assert await storage.extend_job_locks([job], 5000) == [True]
+            for job in held:
+                await settle_one(storage, job)
+            assert not server.exists(key(storage, "timers"))
+
+
+@promises("Q28", "L3")
+@pytest.mark.parametrize("kind", ["succeeded", "failed"])
+async def test_the_clock_goes_back_behind_a_renewal(own_server: RedisServer, kind: str) -> None:
+    """Settled under its token, nobody else may get the job, wherever it stood."""
+    async with storage_on(own_server.url) as storage:
+        with admin(own_server) as server:
+            await put(storage, 4)
+            held = await storage.fetch_available_jobs_atomic("w", 4, lock_timeout=1000)
+            assert await storage.extend_job_locks(held[:3], 10) == [True] * 3
+            clock(server, storage, 11)
+            assert len(await storage.get_available_jobs()) == 3
+            clock(server, storage, 6)
+            for job in held:
+                job.set_state(JobState.succeeded(1) if kind == "succeeded" else JobState.failed("no"))
+            assert await storage.update_many(held) == [None] * 4
+            assert await storage.verify() == []
+            assert await storage.fetch_available_jobs_atomic("other", 10) == []
+
+
+@promises("Q26", "Q16")
+async def test_renewed_claims_are_no_part_of_a_wave(own_server: RedisServer) -> None:
+    """Each run's time comes while each of its jobs is held for longer: what is due must be found behind them."""
+    async with storage_on(own_server.url) as storage:
+        with admin(own_server) as server:
+            await put(storage, 2000)
+            held = [await storage.fetch_available_jobs_atomic("w", 200, lock_timeout=10) for _ in range(10)]
+            for batch in held:
+                # Not in their order: no run takes the place of the old one.
+                for part in (batch[::2], batch[1::2]):
+                    assert all(await storage.extend_job_locks(part, 1000))
+            await put(storage, 1, "due")
+            [due] = await storage.fetch_available_jobs_atomic("w", 1)
+            assert await storage.release_jobs([due], delay=5) == [True]
+            clock(server, storage, 20)
+            got = await storage.fetch_and_lock_job("v")
+            assert got is not None
+            assert got.id == due.id
+            assert not await asyncio.wait_for(storage.wait_for_jobs(timeout=0.2), BOUND)
+            assert await storage.verify() == []
+
+
+@promises("Q26")
+async def test_a_wave_is_in_order_of_its_times_also_behind_a_run(own_server: RedisServer) -> None:
+    async with storage_on(own_server.url) as storage:
+        with admin(own_server) as server:
+            await put(storage, 152)
+            held = await storage.fetch_available_jobs_atomic("w", 2, lock_timeout=10)
+            assert await storage.extend_job_locks(held[:1], 100) == [True]
+            waiting = await storage.fetch_available_jobs_atomic("w", 150)
+            assert all(await storage.release_jobs(waiting, delay=20))
+            clock(server, storage, 200)
+            first = {job.id for job in await storage.fetch_available_jobs_atomic("v", 100)}
+            assert held[1].id in first
+            assert held[0].id not in first
+            assert await storage.verify() == []
+
+
+@promises("Q18", "E3")
+async def test_the_audit_of_a_damaged_job_in_a_finished_run(own_server: RedisServer) -> None:
+    async with storage_on(own_server.url) as storage:
+        with admin(own_server) as server:
+            jobs = await put(storage, 5)
+            await settled(storage, await storage.fetch_available_jobs_atomic("w", 5))
+            records = key(storage, "job")
+            for at, place, byte in ((1, 0, b"\0"), (3, 29, b"\7")):
+                field = (jobs[at].sequence).to_bytes(6, "big")
+                record: Any = server.hget(records, field)
+                server.hset(records, field, record[:place] + byte + record[place + 1 :])
+            assert [text.split(" has")[0] for text in await storage.verify()][:1] == ["job job-1"]
+            assert any("at another time" in text for text in await storage.verify())
+            assert await storage.delete("job-1")
+            assert await storage.delete("job-3")
+            assert await storage.verify() == []
+
+
 @promises("Q16")
 async def test_what_nothing_hangs_on_any_more_wakes_nobody_and_is_swept(own_server: RedisServer) -> None:
     async with storage_on(own_server.url) as storage:

@@ -94,7 +94,9 @@ while count < limit and not full do
       spoil(seq6)
     else
       local instant = kind == 1 and expires or kind > 4 and unpackn('>I8', h, 45) or now
-      if instant > now then
+      if kind > 1 and kind < 5 then
+        -- Finished: it has no business here, and is out of it now.
+      elseif instant > now then
         -- The clock went back since it lapsed or came due.
         later(S(instant), seq6)
       elseif kind == 1 and crash + 1 >= crashes then

@@ -5,7 +5,7 @@
 -- Returns {expires, "1" or "0" a job, as one text}.
 local expires = now + ARGV[1]
 local expires8, expires_at = pack('>I8', expires), S(expires)
-local fields, heads, out = {}, {}, {}
+local fields, heads, out, runs = {}, {}, {}, {}
 local count = (#ARGV - 1) / 3
 for i = 1, count do fields[i] = ARGV[3 * i - 1] end
 for from = 1, count, 100 do
@@ -22,16 +22,17 @@ for i = 1, count do
   if sound(h) and byte(h, 2) == 1 and unpackn('>I8', h, 15) == token then
     out[i] = '1'
     -- A lapsed one may have been taken over: it leaves its ready set and is held again.
-    if unpackn('>I8', h, 23) <= now then into(unready, queue_of(h), member_of(h, fields[i])) end
+    leave(h, fields[i])
     jobs[#jobs + 1] = fields[i]
     jobs[#jobs + 1] = sub(h, 1, 22) .. expires8 .. sub(h, 31)
-    soon[#soon + 1] = expires_at
-    soon[#soon + 1] = fields[i]
+    local chunk, at = unpackn('>I5B', fields[i])
+    onto(runs, chunk, at)
   else
     out[i] = '0'
   end
 end
 if #jobs > 0 then
+  soon = members_at(expires_at, runs)
   check()
   write()
 end

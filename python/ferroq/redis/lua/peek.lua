@@ -4,11 +4,8 @@
 -- Whether claims may succeed now [Q16]. ARGV queues to look at.
 -- Returns {1 if more came due than one claim takes over, microseconds until the next timer, 1 if some queue has jobs,
 -- "1" or "0" a queue}; a queue has jobs also where a claim would first take them over.
-local timers, fields = call('ZRANGE', TIMERS, '-inf', S(now), 'BYSCORE', 'LIMIT', 0, 101), {}
-for _, member in ipairs(timers) do
-  for _, seq6 in ipairs(#member == 7 and claimed_of(member) or {member}) do fields[#fields + 1] = seq6 end
-end
-local wave = #timers > 100 or #fields > 100
+local fields, _, _, more = due_timers(101)
+local wave = more or #fields > 100
 local after = call('ZRANGE', TIMERS, '(' .. S(now), '+inf', 'BYSCORE', 'LIMIT', 0, 1, 'WITHSCORES')[2]
 if any_lock then
   local ended = call('ZRANGE', ENDS, '-inf', S(now), 'BYSCORE', 'LIMIT', 0, 1001)

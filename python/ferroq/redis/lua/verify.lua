@@ -24,14 +24,7 @@ end
 
 -- Whether a job is in a sorted set, alone or in a run of the time.
 local function stands(key, seq6, time)
-  if call('ZSCORE', key, seq6) then return true end
-  local number = number_of(seq6)
-  for _, member in ipairs(time and call('ZRANGE', key, S(time), S(time), 'BYSCORE') or {}) do
-    local chunk, at, count = run_of(member)
-    local first = chunk * 256 + at
-    if number >= first and number < first + count then return true end
-  end
-  return false
+  return call('ZSCORE', key, seq6) or time and in_run(key, time, seq6)
 end
 
 local function waits(h, seq6)
@@ -45,7 +38,8 @@ local function look(kind, seq6)
   local h = call('HGET', JOB, seq6)
   if not h then return say(name_of(seq6, h), ' is marked as of kind ', kind, ' and has no record') end
   local final = kind > 1 and kind < 5
-  if final and not stands(P .. 'f' .. kind, seq6, sound(h) and unpackn('>I8', h, 23)) then
+  -- Bytes that are no record do not say where in the order it stands: there the total must do.
+  if final and sound(h) and not stands(P .. 'f' .. kind, seq6, unpackn('>I8', h, 23)) then
     say(name_of(seq6, h), ' is finished and stands in no order of finish')
   end
   if not sound(h) then return say(name_of(seq6, h), ' has bytes that are no record') end

@@ -5,7 +5,7 @@ local ready, unready, wakes = {}, {}, {}
 local soon, unsoon, unsoon_old = {}, {}, {}
 local done, undone, finished = {}, {}, {}
 local chunks, listed, unlisted = {}, {}, {}
-local locks_go, missed_timers = false, false
+local locks_go = false
 
 -- Counts a job out of one kind and into another, and marks it so; nil is none.
 local function mark(seq6, from, to)
@@ -89,21 +89,23 @@ local function check_chunk(chunk, of)
   chunks[key] = is[0] and not string.find(new, '[^%z]') and '' or new
 end
 
--- Takes jobs out of a run in the order of finish: the rest of it goes back as smaller ones.
+-- Takes jobs out of a run in the order of finish: the rest of it goes back as smaller ones. Those that were found are out of
+-- `out`.
 local function cut(kind, score, member, out)
   local rest = {}
   local chunk, at, count = run_of(member)
   for place = at, at + count - 1 do
-    if not out[pack('>I5B', chunk, place)] then onto(rest, chunk, place) end
+    local seq6 = pack('>I5B', chunk, place)
+    if out[seq6] then out[seq6] = nil else onto(rest, chunk, place) end
   end
-  if #rest == 3 and rest[3] == count then return false end
+  if #rest == 3 and rest[3] == count then return end
   into(undone, kind, member)
   for i = 1, #rest, 3 do into(done, kind, score, run_member(rest[i], rest[i + 1], rest[i + 2])) end
-  return true
 end
 
--- Finds the runs in which finished jobs stand that are to leave their order, by when they finished; false where no more is
--- to be found. One whose bytes do not say it is looked for in the first twenty thousand members; `purge` drops what is left.
+-- Finds the runs in which finished jobs stand that are to leave their order, by when they finished; `finished` is false of what
+-- is no job but a run itself. One whose bytes do not say it is looked for in the first twenty thousand members; `purge`
+-- drops what is left.
 local function check_undone(kind, list)
   local key, times, unknown = P .. 'f' .. kind, {}, {}
   for _, seq6 in ipairs(list) do
@@ -111,23 +113,27 @@ local function check_undone(kind, list)
     if time then
       if not times[time] then times[time] = {} end
       times[time][seq6] = true
-    elseif time == nil and not call('ZSCORE', key, seq6) then
+    elseif time == nil then
       unknown[seq6] = true
     end
   end
   for time, out in pairs(times) do
     local score = S(time)
     for _, member in ipairs(call('ZRANGE', key, score, score, 'BYSCORE')) do
-      if #member == 7 then cut(kind, score, member, out) end
+      if #member == 7 then cut(kind, score, member, out) else out[member] = nil end
     end
+    for seq6 in pairs(out) do unknown[seq6] = true end
+  end
+  for seq6 in pairs(unknown) do
+    if call('ZSCORE', key, seq6) then unknown[seq6] = nil end
   end
   if next(unknown) then
     for from = 0, 19000, 1000 do
       local page = call('ZRANGE', key, from, from + 999, 'WITHSCORES')
       for i = 1, #page, 2 do
-        if #page[i] == 7 and cut(kind, page[i + 1], page[i], unknown) then return end
+        if #page[i] == 7 then cut(kind, page[i + 1], page[i], unknown) end
       end
-      if #page == 0 then return end
+      if #page == 0 or not next(unknown) then return end
     end
   end
 end
@@ -167,8 +173,7 @@ local function unset_timers()
     ends[#runs / 3] = instant
     if h then heads[#heads + 1], seq6s[#seq6s + 1] = h, seq6 end
   end
-  missed_timers = not stop_timers(runs, ends, unsoon)
-  if missed_timers then unready_all(heads, seq6s) end
+  if not stop_timers(runs, ends, unsoon) then unready_all(heads, seq6s) end
   -- A change of a claim that had lapsed may have left a job a timer beside its run's.
   if #runs < 3 * #unsoon then call('ZREM', TIMERS, unpack(unsoon)) end
 end
@@ -214,7 +219,7 @@ local function write()
     end
   end
   call('HSET', META, unpack(fields))
-  if missed_timers then drop_timers(M[5] or 0) end
+  if #unsoon > 0 then drop_timers(M[5] or 0) end
   -- What is written stays written where nobody may be told of it: waiters look for themselves, too.
   for queue, count in pairs(wakes) do redis.pcall('SPUBLISH', P .. 'wake', count .. ':' .. queue) end
 end
@@ -227,5 +232,4 @@ local function again()
   soon, unsoon, unsoon_old = {}, {}, {}
   done, undone, finished = {}, {}, {}
   chunks, listed, unlisted = {}, {}, {}
-  missed_timers = false
 end

@@ -5,7 +5,7 @@ local function place(h, seq6, wake)
   if kind == 0 then return enter(h, seq6, wake) end
   if kind ~= 1 and kind < 5 then return end
   local instant = unpackn('>I8', h, kind == 1 and 23 or 45)
-  later(S(instant), seq6)
+  if kind ~= 1 or not in_run(TIMERS, instant, seq6) then later(S(instant), seq6) end
   if wake and instant <= now then
     local queue = queue_of(h)
     wakes[queue] = (wakes[queue] or 0) + 1

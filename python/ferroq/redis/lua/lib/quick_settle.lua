@@ -37,15 +37,14 @@ if ARGV[7] ~= '' and tonumber(ARGV[7]) > now then
       ends[#ends + 1] = unpackn('>I8', heads[job], 23)
       job = job + others + 1
     end
-    call('ZCARD', TIMERS)
+    local timers = call('ZCARD', TIMERS)
     local values, listed, unlisted = remark(runs, 1, to)
     -- The first write looks at its own key.
     call('ZADD', P .. 'f' .. to, unpack(members_at(S(now), runs)))
     local claimed = (M[5] or 0) - count
-    if not stop_timers(runs, ends, seq6s) then
-      unready_all(heads, seq6s)
-      drop_timers(claimed)
-    end
+    local all = stop_timers(runs, ends, seq6s)
+    if not all then unready_all(heads, seq6s) end
+    if not all or timers > #ends then drop_timers(claimed) end
     call('HSET', JOB, unpack(jobs))
     for i = 1, #values, 2 do call('SET', values[i], values[i + 1]) end
     if #unlisted > 0 then call('ZREM', P .. 'd1', unpack(unlisted)) end

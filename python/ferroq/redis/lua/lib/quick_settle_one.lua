@@ -1,12 +1,11 @@
 -- One settlement to succeeded or deleted, of a kind that is kept, as in quick_settle.lua.
 --
--- As unready_all() and drop_timers() in runs.lua, of a job that has no timer of its own.
-local function unready(h, seq6, claimed)
+-- As unready_all() in runs.lua, of a job that has no timer of its own.
+local function unready(h, seq6)
   local id, size = byte(h, 69, 70)
   local queue = sub(h, 71 + id, 70 + id + size)
   local key = P .. 'q:' .. queue
-  if redis.pcall('ZREM', key, sub(h, 46, 52) .. seq6) == 1 and call('EXISTS', key) == 0 then call('ZREM', QUEUES, queue) end
-  if claimed + (M[9] or 0) + (M[10] or 0) == 0 then call('DEL', TIMERS) end
+  if redis.pcall('ZREM', key, sub(h, 46, 52) .. seq6) == 1 and call('EXISTS', key) == 0 then redis.pcall('ZREM', QUEUES, queue) end
 end
 
 if ARGV[6] == '1' and ARGV[7] ~= '' and tonumber(ARGV[7]) > now then
@@ -20,14 +19,17 @@ if ARGV[6] == '1' and ARGV[7] ~= '' and tonumber(ARGV[7]) > now then
       and head + byte(h, 31) <= #h then
       local to = byte(letter, 8)
       local digit, changed = char(48 + to), sub(letter, 8, 12)
-      call('ZCARD', TIMERS)
+      local timers = call('ZCARD', TIMERS)
       local chunk, at = unpackn('>I5B', seq6)
       local key, value, listed, unlisted = remark_one(chunk, at, '1', digit)
 
       -- The first write looks at its own key.
       local claimed = (M[5] or 0) - 1
       call('ZADD', P .. 'f' .. digit, S(now), seq6)
-      if call('ZREM', TIMERS, seq6) == 0 then unready(h, seq6, claimed) end
+      local gone = call('ZREM', TIMERS, seq6)
+      if gone == 0 then unready(h, seq6) end
+      -- As drop_timers() in runs.lua.
+      if timers > gone and claimed + (M[9] or 0) + (M[10] or 0) == 0 then call('DEL', TIMERS) end
       call('HSET', JOB, seq6, '\1' .. changed .. sub(h, 7, 14) .. string.rep('\0', 8) .. pack('>I8', now) .. '\0'
         .. token8 .. changed .. sub(h, 45, 60) .. ARGV[11])
       call('SET', key, value)

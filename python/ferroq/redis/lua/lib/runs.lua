@@ -45,8 +45,9 @@ local function members_at(score, runs)
   return list
 end
 
--- Timers of claims. One that is a run is taken out only with all its jobs at once: what has left it one by one it goes on
--- naming until its time comes. The marks say which of them are claimed, or claimed again.
+-- A timer that is a run speaks for those of its jobs that are claimed until its very time. It is taken out only with all its
+-- jobs at once: what has left it one by one, or was renewed, it goes on naming until its time comes. The marks say which
+-- of them are claimed, or claimed again.
 local chunk_marks = {}
 local function claimed_of(member)
   local chunk, at, count = run_of(member)
@@ -64,6 +65,43 @@ local function claimed_of(member)
   return found
 end
 
+-- The jobs whose time has come, in order of the times, a hundred or so more than `budget` at most; which of them, by position,
+-- a run named; the runs that are done with; and whether there may be more. Bounded: of what runs name it reads four thousand
+-- records, and leaves the other runs for the next time; of eight thousand timers it looks no further.
+local function due_timers(budget)
+  local fields, from_run, done, left, more = {}, {}, {}, 4096, false
+  for from = 0, 8000, budget do
+    local timers = call('ZRANGE', TIMERS, '-inf', S(now), 'BYSCORE', 'LIMIT', from, budget, 'WITHSCORES')
+    for i = 1, #timers, 2 do
+      local member = timers[i]
+      if #fields >= budget then break end
+      if #member == 6 then
+        fields[#fields + 1] = member
+      else
+        local names = claimed_of(member)
+        if #names > left then
+          more = true
+        else
+          left = left - #names
+          done[#done + 1] = member
+          for name = 1, #names, 100 do
+            local heads = call('HMGET', JOB, unpack(names, name, math.min(name + 99, #names)))
+            for k, h in ipairs(heads) do
+              -- Bytes that are no record are for the caller to see.
+              if not h or #h < 72 or byte(h, 2) ~= 1 or unpackn('>I8', h, 23) == tonumber(timers[i + 1]) then
+                fields[#fields + 1] = names[name + k - 1]
+                from_run[#fields] = true
+              end
+            end
+          end
+        end
+      end
+    end
+    if #fields >= budget or #timers < 2 * budget then return fields, from_run, done, more end
+  end
+  return fields, from_run, done, true
+end
+
 -- Takes the timers of claims away. Says whether all of them were there: where one was not, its job may have been taken over
 -- before the clock went back, and stand in a ready set. `seq6s` are the jobs, `runs` the same, those apart whose claims end
 -- at different times, `ends` when. A run that stands at another time is an old one, and its jobs have timers of their own.
@@ -78,13 +116,24 @@ local function stop_timers(runs, ends, seq6s)
   return #members < #seq6s and call('ZREM', TIMERS, unpack(seq6s)) == #seq6s
 end
 
--- Where nothing is claimed and nothing waits for its time any more, runs are all that can be left among the timers.
+-- Whether a run that stands at that time names the job.
+local function in_run(key, time, seq6)
+  local number, score = unpackn('>I6', seq6), S(time)
+  for _, member in ipairs(call('ZRANGE', key, score, score, 'BYSCORE')) do
+    local chunk, at, count = run_of(member)
+    local first = chunk * 256 + at
+    if count > 1 and number >= first and number < first + count then return true end
+  end
+  return false
+end
+
+-- Where nothing is claimed and nothing waits for its time any more, old runs are all that can be left among the timers.
 local function drop_timers(claimed)
   if claimed + (M[9] or 0) + (M[10] or 0) == 0 then call('DEL', TIMERS) end
 end
 
 -- Takes jobs that have their timers no more out of their ready sets, where they may be although their time has not come.
--- A ready set of another type holds none, and is no reason to stop half-way.
+-- A key of another type holds none, and is no reason to stop half-way.
 local function unready_all(heads, seq6s)
   local queues = {}
   for i = 1, #seq6s do
@@ -98,6 +147,6 @@ local function unready_all(heads, seq6s)
   for queue, list in pairs(queues) do
     local key = P .. 'q:' .. queue
     local gone = redis.pcall('ZREM', key, unpack(list))
-    if type(gone) == 'number' and gone > 0 and call('EXISTS', key) == 0 then call('ZREM', QUEUES, queue) end
+    if type(gone) == 'number' and gone > 0 and call('EXISTS', key) == 0 then redis.pcall('ZREM', QUEUES, queue) end
   end
 end

@@ -3,24 +3,7 @@
 -- `crashes` is the limit that fails a job; with `dry` none is failed and such ones stay where the next claim finds them.
 -- `queues` gives those that the caller goes on to read.
 local function takeover(budget, crashes, dry, queues)
-  local fields, drop, from_run = {}, {}, {}
-  -- Runs of which nothing is claimed any more are no part of a wave.
-  for page = 0, 3 do
-    local timers = call('ZRANGE', TIMERS, '-inf', S(now), 'BYSCORE', 'LIMIT', page * budget, budget)
-    for _, member in ipairs(timers) do
-      if #fields >= budget then break end
-      if #member == 6 then
-        fields[#fields + 1] = member
-      else
-        drop[#drop + 1] = member
-        for _, seq6 in ipairs(claimed_of(member)) do
-          fields[#fields + 1] = seq6
-          from_run[#fields] = true
-        end
-      end
-    end
-    if #fields >= budget or #timers < budget then break end
-  end
+  local fields, from_run, drop = due_timers(budget)
   local ended = any_lock and call('ZRANGE', ENDS, '-inf', S(now), 'BYSCORE', 'LIMIT', 0, 1000) or {}
   if #fields == 0 and #ended == 0 and #drop == 0 then return end
   local waves = #fields
@@ -40,9 +23,6 @@ local function takeover(budget, crashes, dry, queues)
       local kind = sound(h) and byte(h, 2)
       if seen[seq6] then
         -- Its lock and its own time came in one wave.
-      elseif run and kind and (kind ~= 1 or unpackn('>I8', h, 23) > now) then
-        -- Claimed again, or for longer: it has another timer.
-        seq6 = nil
       elseif not kind then
         if not dry then
           spoil(seq6)
@@ -61,7 +41,9 @@ local function takeover(budget, crashes, dry, queues)
         elseif not dry then
           drop[#drop + 1] = seq6
           crash_fail(h, seq6)
-        elseif run or from + i - 1 > waves then
+        elseif run then
+          later(S(unpackn('>I8', h, 23)), seq6)
+        elseif from + i - 1 > waves then
           place(h, seq6)
         end
       elseif kind > 4 and unpackn('>I8', h, 45) <= now then
@@ -72,7 +54,7 @@ local function takeover(budget, crashes, dry, queues)
       else
         drop[#drop + 1] = seq6
       end
-      if seq6 then seen[seq6] = true end
+      seen[seq6] = true
     end
   end
   check()
