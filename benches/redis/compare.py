@@ -2,8 +2,10 @@
 
 Run: ``make bench-redis``, or ``python -m benches.redis.compare [--flavour debian] [--rounds 5] [--batches 1,10,…]``
 
-One server for all, with an AOF synced every second; it is empty when a contender begins. All keep finished jobs,
-carry a payload of about a hundred bytes and hold claims for at least 30 s. Contenders take turns in each round; ratios
+One server for all, with an AOF synced every second; it is empty when a contender begins. With `--fresh` each turn has
+a server started for it, of the same binary and settings: an allocator keeps in pieces what it was given back, and the
+next contender works in those pieces. All keep finished jobs, carry a payload of about a hundred bytes and hold claims
+for at least 30 s. Contenders take turns in each round; ratios
 are taken within a round and shown as median and worst. Beside the rate: processor time a job, of the client and of the
 server. The command fails where a bar is missed.
 """
@@ -16,13 +18,15 @@ import os
 import statistics
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from redis import Redis
 
 from benches.measure import machine, machine_line, write_json
-from tests.servers import RedisServer
+from tests.servers import Flavour, RedisServer
 
 from .peers import IN_FLIGHT, OPERATIONS, PAYLOAD, Missing, Peer
 from .peers.bullmq import BullMq
@@ -43,6 +47,9 @@ BARS = {
 }
 """How many times as fast we mean to be, by median."""
 
+SERVER_BAR = {100: 30.0, 1000: 30.0}
+"""How many µs of the server's time a life may cost in such batches, by median: as fast as the machine is just then."""
+
 
 def server_cpu(server: RedisServer) -> float:
     """Seconds that the server's main thread has run."""
@@ -52,6 +59,17 @@ def server_cpu(server: RedisServer) -> float:
 def empty(admin: Redis) -> None:
     """Deletes everything, at once: what a thread of the server freed later, the next contender would pay for."""
     admin.execute_command("FLUSHALL", "SYNC")  # type: ignore[no-untyped-call]
+
+
+@contextmanager
+def started(flavour: Flavour) -> Iterator[tuple[RedisServer, Redis]]:
+    """A server and a connection to it."""
+    with RedisServer(flavour, durable=True, options={"auto-aof-rewrite-percentage": 0}) as server:
+        admin = Redis.from_url(server.url, protocol=2)
+        try:
+            yield server, admin
+        finally:
+            admin.close()
 
 
 async def one(kind: type[Peer], server: RedisServer, admin: Redis, batch: int) -> dict[str, dict[str, float]]:
@@ -81,11 +99,11 @@ async def one(kind: type[Peer], server: RedisServer, admin: Redis, batch: int) -
 
 async def run(options: argparse.Namespace) -> dict[str, Any]:
     rounds: dict[int, list[dict[str, Any]]] = {}
-    with RedisServer(options.flavour, durable=True, options={"auto-aof-rewrite-percentage": 0}) as server:
-        admin = Redis.from_url(server.url, protocol=2)
+    with started(options.flavour) as (server, admin):
         info = admin.info("server")
         what = f"valkey {info['valkey_version']}" if "valkey_version" in info else f"redis {info['redis_version']}"
-        print(f"{what}, AOF everysec on disk; payload {len(PAYLOAD) + 4} bytes; {IN_FLIGHT} batches in flight for each")
+        where = ", each turn on a server of its own" if options.fresh else ""
+        print(f"{what}{where}, AOF everysec on disk; payload {len(PAYLOAD) + 4} bytes; {IN_FLIGHT} batches in flight")
         for kind in PEERS:
             peer = kind()
             await peer.open(server.url)
@@ -95,11 +113,16 @@ async def run(options: argparse.Namespace) -> dict[str, Any]:
             rounds[batch] = []
             for turn in range(options.rounds):
                 order = PEERS[turn % len(PEERS) :] + PEERS[: turn % len(PEERS)]
-                turns = {kind.name: await one(kind, server, admin, batch) for kind in order}
+                turns = {}
+                for kind in order:
+                    if options.fresh:
+                        with started(options.flavour) as (own, its_admin):
+                            turns[kind.name] = await one(kind, own, its_admin, batch)
+                    else:
+                        turns[kind.name] = await one(kind, server, admin, batch)
                 rounds[batch].append({**turns, "load": os.getloadavg()[0]})
             show(batch, rounds[batch])
-        admin.close()
-    return {"machine": machine(), "server": what, "rounds": rounds}
+    return {"machine": machine(), "server": what, "fresh": options.fresh, "rounds": rounds}
 
 
 def show(batch: int, rounds: list[dict[str, Any]]) -> None:
@@ -131,12 +154,18 @@ def missed(rounds: dict[int, list[dict[str, Any]]]) -> list[str]:
             ratio = statistics.median(ratios_of(rounds[batch], name, operation))
             if ratio < bar:
                 found.append(f"{operation} at batch {batch}: {ratio:.2f} times {name}, {bar} wanted")
+    for batch, bar in SERVER_BAR.items():
+        if batch in rounds:
+            spent = statistics.median(each[Ours.name]["life"]["server"] for each in rounds[batch])
+            if spent > bar:
+                found.append(f"life at batch {batch}: {spent:.1f} µs of the server, at most {bar:.0f} wanted")
     return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--flavour", choices=["wheel", "debian"], default="wheel")
+    parser.add_argument("--fresh", action="store_true", help="a server of its own for each turn")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batches", type=lambda text: [int(part) for part in text.split(",")], default=list(JOBS))
     parser.add_argument("--json", type=Path)

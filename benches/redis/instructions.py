@@ -1,8 +1,11 @@
-"""Instructions of the server a job, by operation: ``python -m benches.redis.instructions [--flavour debian] [--jobs 10000]``.
+"""Instructions of the server a job, by operation.
 
-Times of a shared machine say little about a small change; what callgrind counts is the same within a hundredth. Counted is the
-whole server process, its append-only file included, so the figures belong to its build. Misses of the cache are in no count:
-judge by times (`benches.redis.compare`), too, what stores differently. Needs valgrind; takes a minute.
+Run: ``python -m benches.redis.instructions [--flavour debian] [--jobs 10000] [--batches 100,1000]``; it needs valgrind
+and takes a minute.
+
+Times of a shared machine say little about a small change; what callgrind counts is the same within a hundredth. Counted
+is the whole server process, its append-only file included, so the figures belong to its build. Misses of the cache are
+in no count: judge by times (`benches.redis.compare`), too, what stores differently.
 """
 
 from __future__ import annotations

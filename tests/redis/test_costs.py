@@ -64,5 +64,5 @@ async def test_a_batch_is_a_handful_of_commands_whatever_is_stored(own_server: R
             await put(storage, 5000, "more")
             many = await costs(storage, server, batch)
     assert {name: count for name, count in {**few, **many}.items() if count > MOST[name]} == {}
-    # Only in how many chunks of 256 the jobs of a batch lie may differ: two commands a chunk and kind, three of a claim that ends.
-    assert {name for name in few if many[name] > few[name] + 4} == set()
+    # Only in how many chunks of 256 the jobs of a batch lie may differ: two commands a chunk and kind, and one a claim.
+    assert {name for name in few if many[name] > few[name] + 5} == set()

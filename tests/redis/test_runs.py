@@ -1,5 +1,8 @@
-"""Batches stand as runs among the timers and in the order of finish (lua/lib/runs.lua). What leaves a run one by one, what is
-taken out of its middle and what lapses there must come out as if each job stood for itself."""
+"""Batches stand as runs among the timers and in the order of finish (lua/lib/runs.lua).
+
+What leaves a run one by one, what is taken out of its middle and what lapses there must come out as if each job stood
+for itself.
+"""
 
 from __future__ import annotations
 
@@ -379,6 +382,7 @@ async def test_any_order_of_events(own_server: RedisServer, short: bool) -> None
             now, number = 0.0, 0
             stored: dict[str, str] = {}  # id -> "free", "held" or "done"
             held: dict[str, tuple[Job, float]] = {}
+            events = ["put", "claim", "claim", "settle", "settle", "extend", "release", "delete", "time", "discard"]
             for step in range(250):
                 for name in [name for name, (_, ends) in held.items() if ends <= now]:
                     del held[name]
@@ -387,7 +391,7 @@ async def test_any_order_of_events(own_server: RedisServer, short: bool) -> None
                 if chance.random() < 0.5:
                     some.sort(key=lambda name: held[name][0].sequence)
                 jobs = [held[name][0] for name in some]
-                match chance.choice(["put", "claim", "claim", "settle", "settle", "extend", "release", "delete", "time", "discard"]):
+                match chance.choice(events):
                     case "put":
                         count = chance.choice([1, 7, 60])
                         new = [

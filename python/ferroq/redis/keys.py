@@ -36,11 +36,11 @@ priority alone, and the member begins with the instant, big-endian: equal scores
 
 A run is jobs whose sequences follow each other in a chunk, as one member of seven bytes: the first sequence, and a byte
 that counts the others. Jobs that were enqueued together are mostly claimed and settled together, and cost the two
-sorted sets a member a batch and not one each. In the order of finish a run names exactly its jobs: a record says when its job
-finished, and so where its run stands, from which a job that leaves is cut out. Among the timers a run, which only the
-short way of a claim makes, is taken out when its jobs leave together; what leaves it otherwise it goes on naming until
-its time comes or nothing is claimed any more, and whoever reads it asks the marks what is still claimed, and the
-records until when. A timer of a single job is always exact.
+sorted sets a member a batch and not one each. In the order of finish a run names exactly its jobs: a record says when
+its job finished, and so where its run stands, from which a job that leaves is cut out. Among the timers a run, which
+the short way of a claim and a renewal make, is taken out when its jobs leave together; what leaves it otherwise it goes
+on naming until its time comes or nothing is claimed any more. It speaks for those of its jobs that are claimed until
+its very time: whoever reads it asks the marks and the records. A timer of a single job is always exact.
 
 A job waits in one place only: in the ready set of its queue, or in ``timers`` until it comes due or its lock lapses,
 or, while an explicit lock is held on its id when that happens, in neither: the end of the lock finds it by the
