@@ -258,6 +258,23 @@ async def test_what_nothing_hangs_on_any_more_is_no_part_of_a_wave(own_server: R
             assert await storage.verify() == []
 
 
+@promises("Q26")
+async def test_ten_thousand_old_runs_at_once(own_server: RedisServer) -> None:
+    """More than one look takes: the store stays usable, says that there may be more, and is through in two claims."""
+    async with storage_on(own_server.url) as storage:
+        with admin(own_server) as server:
+            await put(storage, 20)
+            held = await storage.fetch_available_jobs_atomic("w", 20, lock_timeout=10)
+            old = {((at << 8) + at % 200).to_bytes(6, "big") + b"\x07": 1 for at in range(10, 10_010)}
+            server.zadd(key(storage, "timers"), old)
+            clock(server, storage, 20)
+            assert await asyncio.wait_for(storage.wait_for_jobs(timeout=5), BOUND)
+            assert await storage.fetch_available_jobs_atomic("v", 1000) == []
+            assert len(await storage.fetch_available_jobs_atomic("v", 1000)) == len(held)
+            assert [len(member) for member in members(server, storage, "timers")] == [6] * 20
+            assert await storage.verify() == []
+
+
 @promises("L4")
 async def test_a_run_of_jobs_that_lapsed_too_often(own_server: RedisServer) -> None:
     async with storage_on(own_server.url, max_crashes=1) as storage:

@@ -65,7 +65,8 @@ local function takeover(budget, crashes, dry, queues)
     call('HDEL', LOCKS, unpack(ended))
     call('ZREM', ENDS, unpack(ended))
   end
-  if #drop > 0 then call('ZREM', TIMERS, unpack(drop)) end
+  -- Lua unpacks no more than some thousands at once.
+  for from = 1, #drop, 1000 do call('ZREM', TIMERS, unpack(drop, from, math.min(from + 999, #drop))) end
   write()
   again()
 end
