@@ -22,12 +22,10 @@ const MOST: usize = 1_000;
 const MOST_BYTES: usize = 16 * 1024 * 1024;
 
 const FORMAT: u8 = 1;
-/// Up to here the script makes a record itself out of the stored one and of the job's place in the letter.
-const OWN: usize = 60;
 /// What `update` tells of a job apart from what it is to be stored as: its sequence, how the record is to begin, length of the
-/// worker, due, retry_count, and how the record begins if the claim is as its holder knows it.
+/// worker, due, `retry_count`, and how the record begins if the claim is as its holder knows it.
 const LETTER: usize = 63;
-/// Format, kind, version, attempt, crash_count.
+/// Format, kind, version, attempt, `crash_count`.
 const FRONT: usize = 14;
 /// Where the front stands in a letter, and where the token.
 const FRONT_AT: usize = 6;
